@@ -45,7 +45,7 @@ pub enum Verb {
     Stop(StopArgs),
     /// Find everything that is wrong with a pipeline file without running it
     #[command(after_help = "Example:\n  runner check pipelines/dann.toml")]
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Show which stages would run, and why
     #[command(after_help = "Example:\n  runner plan pipelines/dann.toml --format mermaid")]
     Plan(PlanArgs),
@@ -361,6 +361,17 @@ fn gibibytes(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Find what is wrong.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What to check.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Where artifacts are.
+    #[command(flatten)]
+    pub store: StoreOption,
+}
+
 /// Show what a run would do.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -431,6 +442,9 @@ pub struct ShowArgs {
     /// Print the layers of this stage's network instead
     #[arg(long, value_name = "STAGE")]
     pub model: Option<String>,
+    /// Where artifacts are.
+    #[command(flatten)]
+    pub store: StoreOption,
 }
 
 /// Print the table of a finished run.

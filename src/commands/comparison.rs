@@ -1,5 +1,6 @@
-//! Compares what stages ask of data sets with what these are, as soon as that is known: those that the
-//! store has before anything runs, and those that a run builds before anything trains.
+//! Compares what stages ask of data sets and models with what these are, as soon as that is known: those that the
+//! store has, or that are known at a glance at their files, before anything runs, and those that a run builds before
+//! anything trains.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,13 +17,13 @@ use crate::stages::Product;
 
 /// What was found of the data sets of a plan so far.
 pub(super) struct Comparison {
-    found: Mutex<Compared>,
+    compared: Mutex<Compared>,
 }
 
 struct Compared {
     foresight: Foresight,
-    /// What artifacts say of themselves, each read once.
-    built: HashMap<NodeIndex, Product>,
+    /// What artifacts say of themselves, or the files that they are built from, each read once.
+    found: HashMap<NodeIndex, Product>,
     /// What does not fit.
     report: Option<Report>,
 }
@@ -33,37 +34,45 @@ impl Comparison {
     /// # Errors
     /// When a stage does not fit.
     pub fn new(plan: &Plan, holdings: &Holdings) -> Result<Self, Error> {
-        let mut built = HashMap::new();
+        let mut found = HashMap::new();
         let foresight = Foresight::new(plan, |task| {
-            let product = Product::built(&holdings.get(task)?.artifact.path)?;
-            built.insert(task, product.clone());
+            let product = match holdings.get(task) {
+                Some(holding) => Product::built(&holding.artifact.path),
+                None => plan.graph[task].stage.glance(),
+            }?;
+            found.insert(task, product.clone());
             Some(product)
         });
         match foresight.report(plan) {
             Some(report) => Err(Box::new(report).into()),
-            None => Ok(Self { found: Mutex::new(Compared { foresight, built, report: None }) }),
+            None => Ok(Self { compared: Mutex::new(Compared { foresight, found, report: None }) }),
         }
     }
 
-    fn found(&self) -> MutexGuard<'_, Compared> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of what `task` builds.
+    pub fn product(&self, task: NodeIndex) -> Option<Product> {
+        self.compared().foresight.product(task).cloned()
+    }
+
+    fn compared(&self) -> MutexGuard<'_, Compared> {
+        self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The data sets that trainings wait for, to be compared before.
     pub fn holds(&self, plan: &Plan, holdings: &Holdings) -> BTreeMap<NodeIndex, Vec<NodeIndex>> {
-        self.found().foresight.holds(plan, |task| holdings.get(task).is_some())
+        self.compared().foresight.holds(plan, |task| holdings.get(task).is_some())
     }
 
     /// Whether everything fits now that the artifact of `task` is in `folder`.
     pub fn goes_on(&self, plan: &Plan, task: NodeIndex, folder: &Path) -> bool {
-        let mut found = self.found();
-        let Compared { foresight, built, report } = &mut *found;
+        let mut compared = self.compared();
+        let Compared { foresight, found, report } = &mut *compared;
         if report.is_none()
             && foresight.is_open(task)
             && let Some(product) = Product::built(folder)
         {
-            built.insert(task, product);
-            *foresight = Foresight::new(plan, |task| built.get(&task).cloned());
+            found.insert(task, product);
+            *foresight = Foresight::new(plan, |task| found.get(&task).cloned());
             *report = foresight.report(plan);
         }
         report.is_none()
@@ -71,6 +80,6 @@ impl Comparison {
 
     /// What does not fit, if something was found meanwhile.
     pub fn into_report(self) -> Option<Report> {
-        self.found.into_inner().unwrap_or_else(PoisonError::into_inner).report
+        self.compared.into_inner().unwrap_or_else(PoisonError::into_inner).report
     }
 }

@@ -7,8 +7,10 @@ use crate::config::{Diagnostic, Report, document};
 use crate::console;
 use crate::data::outside::Known;
 use crate::device::Device;
+use crate::exec::Holdings;
 use crate::nn::dispatch;
 use crate::plan::graph::{OutsideDigests, Plan};
+use crate::plan::pipeline::Pipeline;
 use crate::plan::trial::Trial;
 
 /// Fails where a stage needs what is not on this machine, such as a program. Of several trials the first counts: places
@@ -20,13 +22,34 @@ pub(super) fn all_there(trials: &[Trial]) -> Result<(), Error> {
     for trial in trials {
         let pipeline = &trial.pipeline;
         let absent = pipeline.stages.iter().flat_map(|it| it.stage.absent(pipeline.home()));
-        let absent: Vec<Diagnostic> = absent.collect();
-        if !absent.is_empty() {
-            let name = document::name(&pipeline.path);
-            return Err(Box::new(Report::new(&name, pipeline.sources.clone(), absent)).into());
-        }
+        fail_for(pipeline, absent.collect())?;
     }
     Ok(())
+}
+
+/// Fails where a stage that is still to be built needs what is not on this machine, such as a file whose checksum says
+/// all that the plan needs of it.
+///
+/// # Errors
+/// With everything that is missing of the first trial that lacks something.
+pub(super) fn all_to_build(plan: &Plan, holdings: &Holdings) -> Result<(), Error> {
+    for (trial, tasks) in plan.trials.iter().zip(&plan.stages) {
+        let pipeline = &trial.pipeline;
+        let stages = pipeline
+            .stages
+            .iter()
+            .filter(|it| tasks.get(&it.name).is_some_and(|task| holdings.get(*task).is_none()));
+        fail_for(pipeline, stages.flat_map(|it| it.stage.absent_to_build()).collect())?;
+    }
+    Ok(())
+}
+
+fn fail_for(pipeline: &Pipeline, absent: Vec<Diagnostic>) -> Result<(), Error> {
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let name = document::name(&pipeline.path);
+    Err(Box::new(Report::new(&name, pipeline.sources.clone(), absent)).into())
 }
 
 /// The plan of `trials` for machines of a `backend`; `known` spares reading files that look as before.

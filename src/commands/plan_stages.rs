@@ -104,6 +104,7 @@ fn plan(
     let store = Store::peek(root);
     let plan = super::outside::plan(trials, &Known::from_folder(store.outside()), backend)?;
     let holdings = Holdings::look_up(&plan, &store);
+    super::outside::all_to_build(&plan, &holdings)?;
     Comparison::new(&plan, &holdings)?;
     let Outlook { why, .. } = Outlook::new(&plan, (&store, holdings), results, 0)?;
     Ok(match format {

@@ -133,6 +133,10 @@ impl Carrier<'_> {
     /// What the store has of `plan`, and that stages fit it.
     fn look_up(&self, plan: &Plan) -> Result<(Holdings, Comparison), Error> {
         let holdings = Holdings::look_up(plan, self.execution.store);
+        // Others have files of their own.
+        if self.execution.part.is_none() {
+            super::outside::all_to_build(plan, &holdings)?;
+        }
         let comparison = Comparison::new(plan, &holdings)?;
         Ok((holdings, comparison))
     }

@@ -1,27 +1,33 @@
 //! `runner show FILE`: prints a pipeline with every default and override filled in, or one of its models.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
-use crate::cli::ShowArgs;
+use super::comparison::Comparison;
+use crate::cli::{BackendOption, ShowArgs};
 use crate::config::diagnostic::suggest;
+use crate::data::outside::Known;
+use crate::exec::Holdings;
 use crate::nn::summary;
 use crate::plan::pipeline::Pipeline;
+use crate::plan::trials::Trials;
 use crate::plan::{print, resolve};
 use crate::stages::{ModelShape, Product};
+use crate::store::Store;
 
 /// Prints the resolved pipeline as TOML, or the layers of a model.
 pub fn run(args: &ShowArgs) -> Result<ExitCode, Error> {
     let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
     let text = match &args.model {
-        Some(stage) => model(&pipeline, stage)?,
+        Some(stage) => model(pipeline, stage, &args.store)?,
         None => print::to_toml(&pipeline.resolved),
     };
     super::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn model(pipeline: &Pipeline, name: &str) -> Result<String, Error> {
+fn model(pipeline: Pipeline, name: &str, store: &Path) -> Result<String, Error> {
     let Some(stage) = pipeline.stages.iter().find(|stage| stage.name == name) else {
         let known = pipeline.stages.iter().map(|stage| stage.name.as_str());
         let help = suggest(name, known).unwrap_or_default();
@@ -31,11 +37,31 @@ fn model(pipeline: &Pipeline, name: &str) -> Result<String, Error> {
         let made = stage.product.name();
         return Err(Error::Missing(format!("stage `{name}` makes {made}, not a model")));
     };
-    layers(shape)
+    if shape.spec.is_some() {
+        return layers(shape);
+    }
+    match known_by_data(pipeline, name, store)? {
+        Some(Product::Model(shape)) => layers(&shape),
+        _ => layers(&ModelShape::unknown()),
+    }
+}
+
+/// What is known of a stage with what the store has and a glance at the user's files tells.
+///
+/// # Errors
+/// When there is no plan, or a stage does not fit its data.
+fn known_by_data(pipeline: Pipeline, name: &str, store: &Path) -> Result<Option<Product>, Error> {
+    let store = Store::peek(store);
+    let known = Known::from_folder(store.outside());
+    let trials = Trials::single(pipeline).trials;
+    let plan = super::outside::plan(trials, &known, &BackendOption::default())?;
+    let comparison = Comparison::new(&plan, &Holdings::look_up(&plan, &store))?;
+    Ok(plan.stages[0].get(name).and_then(|task| comparison.product(*task)))
 }
 
 fn layers(shape: &ModelShape) -> Result<String, Error> {
-    let unknown = "the network is known only once the data were read: its input is not declared";
+    let unknown = "the network is known only once the stages that it learns from are in the store: their images say how \
+                   large its input is, and how many classes it has; `runner run` builds them";
     let spec = shape.spec.as_ref().ok_or_else(|| Error::Missing(unknown.into()))?;
     let rows = summary::table(&spec.only(&shape.heads))
         .map_err(|error| Error::Missing(error.to_string()))?;

@@ -1,12 +1,13 @@
 //! Whether stages fit the data sets that they are to read, as far as that is known before they run. The
-//! classes, sizes and splits of a user's own data are known only once they were built, and a mismatch
-//! should come up before hours of training. Is told what was built; reads nothing itself.
+//! classes, sizes and splits of a user's own data are known only once they were built, or at a glance at their
+//! files, and a mismatch should come up before hours of training. Is told what there is; reads nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
 use super::graph::Plan;
+use super::link::missing_split;
 use super::pipeline::PlannedStage;
 use super::pipeline_file::report;
 use crate::config::{Diagnostic, Report};
@@ -28,9 +29,9 @@ struct Foreseen {
 }
 
 impl Foresight {
-    /// What is known of `plan` when `built` says what data sets there are. It is asked only for those
-    /// which the pipeline and what was built before them leave open.
-    pub fn new(plan: &Plan, mut built: impl FnMut(NodeIndex) -> Option<Product>) -> Self {
+    /// What is known of `plan` when `found` says what data sets and models there are. It is asked only for those
+    /// which the pipeline and what was found before them leave open.
+    pub fn new(plan: &Plan, mut found: impl FnMut(NodeIndex) -> Option<Product>) -> Self {
         let unknown = || Foreseen { product: Product::Scores, told: false };
         let mut products: Vec<Foreseen> = plan.graph.node_indices().map(|_| unknown()).collect();
         let mut problems = Vec::new();
@@ -40,6 +41,8 @@ impl Foresight {
             let told = inputs.iter().any(|input| products[input.task.index()].told);
             let mut foreseen = Foreseen { product: planned.product.clone(), told: false };
             if told {
+                let splits = missing_splits(plan, *task, (planned, &products));
+                problems.extend(splits.map(|it| (trial, it)));
                 match planned.stage.describe(&described(plan, *task, &products)) {
                     Ok(product) => foreseen = Foreseen { product, told },
                     Err(found) => {
@@ -49,7 +52,7 @@ impl Foresight {
                 }
             }
             if is_open(&foreseen.product)
-                && let Some(product) = built(*task)
+                && let Some(product) = found(*task)
             {
                 foreseen = Foreseen { product, told: true };
             }
@@ -68,12 +71,17 @@ impl Foresight {
         Some(report(&pipeline.path, pipeline.sources.clone(), of_trial))
     }
 
-    /// Whether `task` builds a data set of which not everything is known yet that others ask.
+    /// What is known of what `task` builds.
+    pub fn product(&self, task: NodeIndex) -> Option<&Product> {
+        self.products.get(task.index()).map(|it| &it.product)
+    }
+
+    /// Whether `task` builds a data set or a model of which not everything is known yet that others ask.
     pub fn is_open(&self, task: NodeIndex) -> bool {
         self.products.get(task.index()).is_some_and(|it| is_open(&it.product))
     }
 
-    /// For every training that is still to run, the data sets of its trials that have to be there first,
+    /// For every training that is still to run, the data sets and models of its trials that have to be there first,
     /// so that everything is compared before hours are spent. `is_there` tells what was built already. A
     /// data set that comes after a training itself is not waited for.
     pub fn holds(
@@ -123,11 +131,39 @@ fn stage_of(plan: &Plan, task: NodeIndex) -> Option<(usize, &PlannedStage)> {
     Some((trial, plan.trials[trial].pipeline.stages.get(place)?))
 }
 
-/// Whether the pipeline leaves open something that others ask of a data set.
+/// Whether something that others ask of a data set or a model is not known.
 fn is_open(product: &Product) -> bool {
-    let Product::Dataset(shape) = product else { return false };
-    let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
-    splits.is_none() || channels.is_none() || size.is_none() || names.is_none()
+    match product {
+        Product::Dataset(shape) => {
+            let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
+            splits.is_none() || channels.is_none() || size.is_none() || names.is_none()
+        }
+        Product::Model(shape) => shape.spec.is_none(),
+        Product::Predictions(_)
+        | Product::Features
+        | Product::Metrics
+        | Product::Scores
+        | Product::Pictures => false,
+    }
+}
+
+/// The splits that a stage names and that its data sets do not have, where a data set that was found told so: the
+/// others were compared when the file was read.
+fn missing_splits<'a>(
+    plan: &'a Plan,
+    task: NodeIndex,
+    (planned, products): (&'a PlannedStage, &'a [Foreseen]),
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let inputs = plan.graph[task].inputs.iter();
+    inputs.filter_map(move |input| {
+        let Foreseen { product: Product::Dataset(shape), told: true } =
+            &products[input.task.index()]
+        else {
+            return None;
+        };
+        let reference = planned.inputs.iter().find(|it| it.key == input.key)?;
+        missing_split(reference, shape)
+    })
 }
 
 fn described(plan: &Plan, task: NodeIndex, products: &[Foreseen]) -> Described {
@@ -142,7 +178,7 @@ fn described(plan: &Plan, task: NodeIndex, products: &[Foreseen]) -> Described {
 fn diagnostic(problem: Problem, planned: &PlannedStage) -> Diagnostic {
     let input = planned.inputs.iter().find(|input| input.key == problem.key);
     let place = input.map_or(planned.span, |input| input.span);
-    let label = format!("in stage `{}`, by what the store has", planned.name);
+    let label = format!("in stage `{}`, by the data that are there", planned.name);
     let mut diagnostic = Diagnostic::at(place, problem.message, label);
     diagnostic.help.extend(problem.help);
     diagnostic

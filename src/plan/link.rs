@@ -14,7 +14,7 @@ use super::pipeline::PlannedStage;
 use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Noted, Reference, Wants};
-use crate::stages::{Described, Problem, Product};
+use crate::stages::{DatasetShape, Described, Problem, Product};
 
 /// The stages of a file.
 pub(super) struct Linked {
@@ -194,18 +194,7 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
         | (Wants::Model | Wants::Classifier, Product::Model(_))
         | (Wants::Classifier, Product::Predictions(_)) => return None,
         (Wants::Split(_) | Wants::Artifact, Product::Dataset(shape)) => {
-            let split = reference.split.as_deref()?;
-            let splits = shape.splits.as_ref()?;
-            if splits.contains_key(split) {
-                return None;
-            }
-            let names: Vec<String> = splits.keys().map(|name| format!("`{name}`")).collect();
-            let message = format!("`{}` has no split `{split}`", target.name);
-            let label = format!("`{}` names it", reference.key);
-            return Some(
-                Diagnostic::at(reference.span, message, label)
-                    .help(format!("its splits are {}", names.join(", "))),
-            );
+            return missing_split(reference, shape);
         }
         (Wants::Artifact, _) if reference.split.is_none() => return None,
         (Wants::Dataset | Wants::Split(_) | Wants::Artifact, _) => "a data set",
@@ -219,6 +208,20 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
             .related(target.node.nearest("kind").span, "made here")
             .help(format!("name a stage that makes {wanted}")),
     )
+}
+
+/// Why a data set of this `shape` does not have the split that `reference` names, as far as its splits are known.
+pub(super) fn missing_split(reference: &Reference, shape: &DatasetShape) -> Option<Diagnostic> {
+    let split = reference.split.as_deref()?;
+    let splits = shape.splits.as_ref()?;
+    if splits.contains_key(split) {
+        return None;
+    }
+    let names: Vec<String> = splits.keys().map(|name| format!("`{name}`")).collect();
+    let message = format!("`{}` has no split `{split}`", reference.stage);
+    let label = format!("`{}` names it", reference.key);
+    let problem = Diagnostic::at(reference.span, message, label);
+    Some(problem.help(format!("its splits are {}", names.join(", "))))
 }
 
 /// `resolved` without what is not a setting: the kind, the order, what it needs of a machine, the references.

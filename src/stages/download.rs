@@ -122,6 +122,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted>
         ("sha256", "what the file must be; required of an address"),
         ("format", "what the source holds"),
     ]);
+    let written = keys.peek("source").map_or(span, |node| node.span);
     let source = keys
         .string("source")
         .such_that("\"file:PATH\", or an address starting with https:// or http://", |source| {
@@ -142,7 +143,7 @@ fn custom(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted>
         (Some(path), sha256) => {
             // file:///home/me is the long form of file:/home/me.
             let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
-            Source::File { path: path.to_owned(), sha256 }
+            Source::File { path: path.to_owned(), sha256, span: written }
         }
         (None, Some(sha256)) => Source::Web { url: source, sha256 },
         (None, None) => {
@@ -194,6 +195,29 @@ impl Stage for Download {
         }
     }
 
+    fn absent(&self, _: &Path) -> Vec<Diagnostic> {
+        self.source()
+            .filter(|_| self.is_read_to_plan())
+            .and_then(Source::absent)
+            .into_iter()
+            .collect()
+    }
+
+    fn absent_to_build(&self) -> Vec<Diagnostic> {
+        self.source()
+            .filter(|_| !self.is_read_to_plan())
+            .and_then(Source::absent)
+            .into_iter()
+            .collect()
+    }
+
+    fn glance(&self) -> Option<Product> {
+        match self {
+            Self::Own(own) => own.glance().map(Product::Dataset),
+            Self::Known(_) | Self::Weights(_) => None,
+        }
+    }
+
     fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
         let entry = match self {
             Self::Known(entry) => entry,
@@ -223,11 +247,29 @@ impl Stage for Download {
 }
 
 impl Download {
+    /// Where the user's own file or folder is.
+    fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Known(_) => None,
+            Self::Own(own) => Some(own.source()),
+            Self::Weights(weights) => weights.source(),
+        }
+    }
+
+    /// Whether the fingerprint needs the user's own files: a checksum stands for the file that it is of.
+    fn is_read_to_plan(&self) -> bool {
+        match self {
+            Self::Known(_) => false,
+            Self::Own(own) => own.is_read_to_plan(),
+            Self::Weights(weights) => weights.source().is_some_and(|it| !it.has_checksum()),
+        }
+    }
+
     /// The user's own file of weights, if it has no `sha256`.
     fn weights_file(&self) -> Result<Option<Files>, Halt> {
         match self {
             Self::Weights(weights) => match weights.source() {
-                Some(Source::File { path, sha256: None }) => Ok(Some(Files::one(find(path)?))),
+                Some(Source::File { path, sha256: None, .. }) => Ok(Some(Files::one(find(path)?))),
                 _ => Ok(None),
             },
             _ => Ok(None),

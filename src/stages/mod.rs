@@ -177,6 +177,18 @@ pub trait Stage: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// As [`Stage::absent`], what only a run of the stage needs, and not one that finds its artifact in the store.
+    fn absent_to_build(&self) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    /// What a glance at the stage's files outside the store tells of its artifact where [`Stage::describe`] leaves it
+    /// open, such as splits by the names of folders. Never reads an image or unpacks anything; whatever is wrong with
+    /// the files is for [`Stage::run`] to say.
+    fn glance(&self) -> Option<Product> {
+        None
+    }
+
     /// Keys of the stage's table that cannot change what it builds, and are no part of the fingerprint.
     fn apart(&self) -> &'static [&'static str] {
         &[]

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Context, Failure, Halt};
+use crate::config::Diagnostic;
+use crate::config::source::Span;
 use crate::data::outside::Files;
 use crate::data::{DataError, checksum};
 use crate::system;
@@ -10,8 +12,8 @@ use crate::system;
 /// Where the user's own file is.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// As written after `file:`; its checksum, if given.
-    File { path: String, sha256: Option<String> },
+    /// As written after `file:`, and where; its checksum, if given.
+    File { path: String, sha256: Option<String>, span: Span },
     /// An address, and what must come from it.
     Web { url: String, sha256: String },
 }
@@ -33,10 +35,31 @@ impl Source {
         }
     }
 
+    /// Whether a checksum says what it holds.
+    pub(super) fn has_checksum(&self) -> bool {
+        match self {
+            Self::File { sha256, .. } => sha256.is_some(),
+            Self::Web { .. } => true,
+        }
+    }
+
+    /// That there is no such file or folder.
+    pub(super) fn absent(&self) -> Option<Diagnostic> {
+        let Self::File { path, span, .. } = self else { return None };
+        let failure = match find(path) {
+            Ok(_) => return None,
+            Err(Halt::Failed(failure)) => failure,
+            Err(Halt::Interrupted | Halt::Paused { .. }) => return None,
+        };
+        let mut problem = Diagnostic::at(*span, failure.message, "nothing is there");
+        problem.help = failure.help;
+        Some(problem)
+    }
+
     /// The path of the file or folder, checked, fetched if need be.
     pub(super) fn locate(&self, context: &Context) -> Result<PathBuf, Halt> {
         match self {
-            Self::File { path, sha256 } => {
+            Self::File { path, sha256, .. } => {
                 let found = find(path)?;
                 if let Some(sha256) = sha256 {
                     verify(&found, sha256)?;

@@ -18,6 +18,15 @@ fn download(name: &str) -> String {
     )
 }
 
+/// A stage that reads such a folder from an archive, which tells nothing of itself before it is unpacked.
+fn packed(root: &Path, name: &str) -> String {
+    let archive = format!("{name}.tar");
+    let mut tar = tar::Builder::new(fs::File::create(root.join(&archive)).unwrap());
+    tar.append_dir_all(name, root.join(name)).unwrap();
+    tar.finish().unwrap();
+    download(name).replace(&format!("file:{name}"), &format!("file:{archive}"))
+}
+
 const NET: &str = "[stages.net]\nkind = \"pretrain\"\ntrain = \"amazon\"\n\
                    model = { layers = [\"flatten\"] }\nepochs = 15\nbatch_size = 6\n\
                    optimizer = { kind = \"adam\", lr = 0.02 }\n";
@@ -48,7 +57,7 @@ fn other_names_are_an_error_with_both_lists_whose_advice_works() {
     let root = root.path();
     folders(root, "amazon", &[("bike", BLUE), ("mug", RED)]);
     folders(root, "caltech", &[("coffee-mug", RED), ("touring-bike", BLUE)]);
-    pipeline(root, &download("caltech"), "\"amazon.train\", \"caltech.train\"");
+    pipeline(root, &packed(root, "caltech"), "\"amazon.train\", \"caltech.train\"");
     // Both data sets are built, and then the stages compared with them.
     let (code, first) = run(root, &[]);
     assert_eq!(code, Some(2), "{first}");
@@ -70,7 +79,7 @@ fn other_names_are_an_error_with_both_lists_whose_advice_works() {
     let table = said.split("`classes = {").nth(1).unwrap().split('}').next().unwrap();
     let named = format!(
         "{}[stages.named]\nkind = \"split\"\ninput = \"caltech\"\nclasses = {{{table}}}\n\n",
-        download("caltech")
+        packed(root, "caltech")
     );
     pipeline(root, &named, "\"amazon.train\", \"named.train\"");
     let (code, said) = run(root, &[]);
@@ -99,7 +108,7 @@ fn no_training_begins_before_every_data_set_was_compared_wherever_it_stands_in_t
     pipeline(root, "", "\"amazon.train\", \"resized.train\"");
     // Behind everything that trains, and with a stage in between.
     let late = "\n[stages.resized]\nkind = \"normalize\"\ninput = \"caltech\"\nresize = [6, 6]\n\n";
-    let text = fs::read_to_string(root.join("p.toml")).unwrap() + late + &download("caltech");
+    let text = fs::read_to_string(root.join("p.toml")).unwrap() + late + &packed(root, "caltech");
     fs::write(root.join("p.toml"), text).unwrap();
     for jobs in ["1", "3"] {
         let store = format!("store-{jobs}");

@@ -18,6 +18,7 @@ mod evaluate;
 mod failures;
 mod faults;
 mod finetune;
+mod foreseen;
 mod gc;
 mod gpu;
 mod images;

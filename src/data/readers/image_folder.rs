@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use super::decode::{decode, formats, is_image};
+use super::decode::{formats, is_image};
 use super::names::{Says, says, text_of};
 use super::wrapping::{FolderContents, is_deep, name_says, unwrap_splits, unwrapped};
-use super::{Decoding, Layout, ReadSplits, visible_entries, visible_files};
+use super::{Decoding, Layout, ReadSplits, Undecoded, visible_entries, visible_files};
 use crate::data::Watch;
 use crate::data::error::DataError;
 
@@ -17,7 +17,7 @@ type FilesByClass = BTreeMap<String, Vec<PathBuf>>;
 
 /// What is said about a folder besides its images.
 #[derive(Default)]
-struct FolderRemarks {
+pub(super) struct FolderRemarks {
     /// Files and folders that are of no class.
     ignored: Vec<PathBuf>,
     /// Classes whose images lie in folders of their own, and the first such folder.
@@ -39,6 +39,16 @@ pub fn read(
     decoding: &Decoding,
     watch: &Watch,
 ) -> Result<ReadSplits, DataError> {
+    let (found, remarks) = find(root, layout)?;
+    remarks.say(watch);
+    found.decode(decoding, watch)
+}
+
+/// The images below `root`, none of which is looked at, and what there is to say about the rest.
+///
+/// # Errors
+/// When the folder is laid out otherwise.
+pub(super) fn find(root: &Path, layout: &Layout) -> Result<(Undecoded, FolderRemarks), DataError> {
     let mut remarks = FolderRemarks::default();
     let top = unwrapped(root, layout, &mut remarks.ignored)?;
     let mut folders = split_folders(&top, layout, &mut remarks)?;
@@ -55,7 +65,6 @@ pub fn read(
     if !layout.ignores_splits {
         refuse_domains(root, &remarks.inside)?;
     }
-    remarks.say(watch);
     let names: BTreeSet<&String> = splits.values().flat_map(BTreeMap::keys).collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
     check(root, &names, &splits, layout)?;
@@ -68,7 +77,7 @@ pub fn read(
         let files = classes.values().flatten().cloned().collect();
         groups.push(((*name).to_owned(), files, labels.collect()));
     }
-    Ok(ReadSplits { classes: names, splits: decode(groups, decoding, watch)? })
+    Ok((Undecoded { classes: names, groups }, remarks))
 }
 
 /// Finds what no data set for classification looks like: it is laid out in another way than it seems.

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use super::columns::Columns;
-use super::decode::decode;
 use super::listed::{Home, Listed};
 use super::names::split_word;
-use super::{Decoding, Layout, ReadSplits, numbered, table, visible_files};
+use super::{Decoding, Layout, ReadSplits, Undecoded, numbered, table, visible_files};
 use crate::data::Watch;
 use crate::data::error::DataError;
 
@@ -34,6 +33,14 @@ pub fn read(
     decoding: &Decoding,
     watch: &Watch,
 ) -> Result<ReadSplits, DataError> {
+    find(path, layout)?.decode(decoding, watch)
+}
+
+/// The images that the lists at `path` name, none of which is looked at.
+///
+/// # Errors
+/// When there is no list, a line is not of the form above, or a file is missing.
+pub(super) fn find(path: &Path, layout: &Layout) -> Result<Undecoded, DataError> {
     let lists = lists(path)?;
     let home = Home::new(path, layout);
     let mut splits: IndexMap<String, Vec<Listed>> = IndexMap::new();
@@ -59,7 +66,7 @@ pub fn read(
         (name.clone(), files, labels)
     };
     let groups = splits.iter().map(group).collect();
-    Ok(ReadSplits { classes, splits: decode(groups, decoding, watch)? })
+    Ok(Undecoded { classes, groups })
 }
 
 /// The split that a list is for: what its name says, or `train` where it is the only one.

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 
 use super::dataset::{Dataset, Split};
 use super::error::DataError;
+use super::unpack;
 use crate::config::words;
 
 pub mod cifar;
@@ -81,6 +82,48 @@ pub struct ReadSplits {
     pub classes: Vec<String>,
     /// The splits.
     pub splits: IndexMap<String, Split>,
+}
+
+/// What the names of files and folders and the lines of lists tell of a data set, without its images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadNames {
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// Names of the splits.
+    pub splits: Vec<String>,
+    /// The classes that no image of any split is of, in order.
+    pub empty: Vec<usize>,
+}
+
+/// The images of a split, in order, and their labels.
+type ImageGroup = (String, Vec<PathBuf>, Vec<u32>);
+
+/// The images of every split before any of them is decoded.
+struct Undecoded {
+    /// Names of the classes.
+    classes: Vec<String>,
+    groups: Vec<ImageGroup>,
+}
+
+impl Undecoded {
+    fn decode(self, decoding: &Decoding, watch: &super::Watch) -> Result<ReadSplits, DataError> {
+        let Self { classes, groups } = self;
+        Ok(ReadSplits { classes, splits: decode::decode(groups, decoding, watch)? })
+    }
+
+    fn names(self) -> ReadNames {
+        let Self { classes, groups } = self;
+        let mut seen = vec![false; classes.len()];
+        for label in groups.iter().flat_map(|(_, _, labels)| labels) {
+            if let Some(seen) = usize::try_from(*label).ok().and_then(|at| seen.get_mut(at)) {
+                *seen = true;
+            }
+        }
+        let empty = (0..classes.len()).filter(|at| !seen[*at]).collect();
+        let mut splits: Vec<String> = groups.into_iter().map(|(name, _, _)| name).collect();
+        splits.sort_by_cached_key(|name| in_order(name));
+        ReadNames { classes, splits, empty }
+    }
 }
 
 /// What a user says about how their files are laid out, beyond the format.
@@ -208,13 +251,39 @@ impl DataFormat {
             Self::UspsGpml => usps::read(path)?.into_dataset(),
             Self::Optdigits => optdigits::read(path)?.into_dataset(),
         };
-        let place = |name: &str| ["train", "valid", "test"].iter().position(|known| *known == name);
-        set.splits.sort_by_cached_key(|name, _| (place(name).unwrap_or(3), name.clone()));
+        set.splits.sort_by_cached_key(|name, _| in_order(name));
         set.check().map_err(|reason| DataError::malformed(path, reason))?;
         if let Some(remark) = numbered::mostly_empty(&set.classes, &set.splits) {
             watch.progress.note(&format!("{}: {remark}", path.display()));
         }
         Ok(set)
+    }
+
+    /// What names alone tell of the data set at `path`; `None` for formats whose names tell nothing, and for archives.
+    ///
+    /// # Errors
+    /// Where [`DataFormat::read_as`] would refuse it before it decodes an image.
+    pub fn names(self, path: &Path, layout: &Layout) -> Option<Result<ReadNames, DataError>> {
+        let found = match self {
+            Self::ImageFolder if path.is_dir() => {
+                let (found, _) = match image_folder::find(path, layout) {
+                    Ok(found) => found,
+                    Err(error) => return Some(Err(error)),
+                };
+                Ok(found)
+            }
+            Self::ImageList if path.is_dir() || matches!(unpack::kind(path), Ok(None)) => {
+                image_list::find(path, layout)
+            }
+            Self::ImageFolder
+            | Self::ImageList
+            | Self::Idx
+            | Self::Safetensors
+            | Self::Cifar
+            | Self::UspsGpml
+            | Self::Optdigits => return None,
+        };
+        Some(found.map(Undecoded::names))
     }
 
     /// Every file that [`DataFormat::read_as`] may read, in a fixed order: the same bytes in them, and the
@@ -269,6 +338,12 @@ impl ReadSplits {
         let channels = self.splits.values().next().map_or(1, |split| split.images.channels);
         Dataset::plain(self.classes, channels, self.splits, Vec::new())
     }
+}
+
+/// What splits are sorted by: train, valid, test, then the others by name.
+fn in_order(split: &str) -> (usize, String) {
+    let place = ["train", "valid", "test"].iter().position(|known| *known == split);
+    (place.unwrap_or(3), split.to_owned())
 }
 
 /// What is directly in a folder, sorted by name; hidden files do not count, nor do the results and the

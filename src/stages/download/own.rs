@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use super::archive::read_archive;
 use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{DataFormat, Decoding, Layout};
+use crate::data::readers::{DataFormat, Decoding, Layout, ReadNames};
 use crate::data::shown::PathAlias;
 use crate::data::{DataError, Dataset, Provenance, unpack};
 use crate::metrics::{FactRow, Metrics};
 use crate::stages::source::{Source, find, unchanged};
-use crate::stages::{Context, Failure, Halt, Outcome};
+use crate::stages::{Context, DatasetShape, Failure, Halt, Outcome};
 use crate::system;
 
 words! {
@@ -119,6 +119,31 @@ impl Own {
         Ok(Self { source, format, skips_broken, upright, root: root?, layout })
     }
 
+    /// Whether the fingerprint needs its files: the images that a list names are not in the list's checksum.
+    pub(super) fn is_read_to_plan(&self) -> bool {
+        !self.source.has_checksum() || self.format == DataFormat::ImageList
+    }
+
+    /// Where it is.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What names of folders and lists say of it, without a look at any image; `None` where these say nothing, or nothing
+    /// that can be relied on.
+    pub(super) fn glance(&self) -> Option<DatasetShape> {
+        let Source::File { path, .. } = &self.source else { return None };
+        let (path, layout) = self.place(&find(path).ok()?).ok()?;
+        let ReadNames { classes, splits, empty } = self.format.names(&path, &layout)?.ok()?;
+        let splits = splits.into_iter().map(|name| (name, None)).collect();
+        let shape = DatasetShape { splits: Some(splits), ..DatasetShape::unknown() };
+        // Which classes have images is known only once it is known which of these are broken.
+        if self.skips_broken {
+            return Some(shape);
+        }
+        Some(DatasetShape { classes: Some(classes.len()), names: Some(classes), empty, ..shape })
+    }
+
     /// The digest of every file outside the store that is read, without what `sha256` says already.
     pub(super) fn external(&self, known: &Known) -> Result<Option<String>, Halt> {
         let Some(path) = self.outside()? else { return Ok(None) };
@@ -131,7 +156,10 @@ impl Own {
 
     /// The path of the source, if what is there is not known by its `sha256` alone.
     fn outside(&self) -> Result<Option<PathBuf>, Halt> {
-        let Source::File { path, sha256 } = &self.source else { return Ok(None) };
+        let Source::File { path, sha256, .. } = &self.source else { return Ok(None) };
+        if !self.is_read_to_plan() {
+            return Ok(None);
+        }
         let found = find(path)?;
         Ok((sha256.is_none() || self.is_list(&found)?).then_some(found))
     }

@@ -11,6 +11,11 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        "the network is known only once the stages that it learns from are in the store: their images say how large its input \
+         is, and how many classes it has; `runner run` builds them",
+        "the_layers_of_a_network_are_shown_once_its_data_are_there",
+    ),
+    (
         "{gone} workers have left the queue, came not to work and left no mark in {}: either they were cancelled there, or \
              the machines of the queue do not see the store and the folder {} at these paths; `--store` names a store \
              elsewhere",

@@ -3,6 +3,7 @@
 use super::mistakes::GOOD;
 use super::scene::{Scene, follow};
 use super::sweeps::{Edits, LISTED, adapting, follow_all};
+use crate::photos::folders;
 
 #[test]
 fn advice_about_tables_helps_when_it_is_followed() {
@@ -64,12 +65,6 @@ fn advice_about_the_settings_of_a_stage_helps_when_it_is_followed() {
     let on = "on = [\"images.test\"]";
     let on_and = |more: &str| format!("{on}\n{more}");
     let mistakes: &[(&str, &str, &str, Edits)] = &[
-        (
-            "dataset = \"mnist-10k\"",
-            "",
-            "`source = \"file:PATH\"` with `format` takes your own images or weights",
-            &[("kind = \"download\"\n", "kind = \"download\"\n$0\n$1 = \"image-folder\"\n")],
-        ),
         (
             "dataset = \"mnist-10k\"",
             "",
@@ -280,6 +275,13 @@ fn advice_that_leaves_a_choice_helps_when_the_choice_is_made() {
         &[],
         "give each its own `name`; one may go without",
         &[("spread = \"none\"", "spread = \"none\"\n$0 = \"second\"")],
+    );
+    let mut scene = Scene::new(format!("{pipeline}\n[stages.d]\nkind = \"download\"\n"));
+    folders(scene.root(), "PATH", &[("bike", [20, 30, 220]), ("mug", [220, 30, 20])]);
+    scene.follow(
+        &["check", "p.toml"],
+        "`source = \"file:PATH\"` with `format` takes your own images or weights",
+        &[("kind = \"download\"\n", "kind = \"download\"\n$0\n$1 = \"image-folder\"\n")],
     );
     let mut scene = Scene::new(GOOD);
     let without = "leave `{key}` out of the file to do without it";

@@ -140,7 +140,7 @@ fn advice_of_a_split_helps_when_it_is_followed() {
 #[test]
 fn advice_of_a_training_helps_when_it_is_followed() {
     let both = ["train", "test"];
-    let has = "the data set has {}";
+    let has = "its splits are {}";
     with_splits(&both, &net("d.valid", "0.1")).follow(RUN, has, &[("d.valid", "d.$0")]);
     let smaller = "try a smaller `optimizer.lr`";
     scene(&FOUR, &net("d", "1e38")).follow(RUN, smaller, &[("lr = 1e38", "lr = 0.1")]);
