@@ -193,6 +193,7 @@ impl<'a> Training<'a> {
             source: needs.source.then_some((&self.dataset, &self.source)),
             target: needs.target.map(|_| self.target.unlabelled(&self.dataset)),
             validate: None,
+            recorded: Vec::new(),
             scored: None,
         };
         let options = FitOptions { checkpoints, repeats: self.repeats, ..FitOptions::default() };

@@ -1,6 +1,7 @@
 //! `runner diff RUN_A RUN_B`: prints the settings and metrics in which two runs differ, side by side.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use indexmap::IndexMap;
@@ -26,6 +27,8 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
         run.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     };
     let header = |what: &str| [what.to_owned(), name(&a), name(&b)];
+    let width = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    let width = width.map_or(usize::MAX, |(width, _)| width.0.into());
     let mut text = String::new();
     let settings = [settings(&a), settings(&b)];
     let metrics = [final_metrics(&a)?, final_metrics(&b)?];
@@ -35,12 +38,44 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
             text += &format!("{what}s: no difference in {} of them\n", a.len());
         } else {
             let lines: Vec<[String; 3]> = std::iter::once(header(what)).chain(lines).collect();
-            text += &columns(&lines);
+            text += &fitted(&lines, width);
         }
         text += "\n";
     }
     super::print(format!("{}\n", text.trim_end()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `lines` side by side where a terminal is `width` letters wide enough for that, and else the two values of each below its
+/// name, in as many lines as they need: what differs may be at their ends.
+fn fitted(lines: &[[String; 3]], width: usize) -> String {
+    let beside = columns(lines);
+    if beside.lines().all(|line| line.chars().count() <= width) {
+        return beside;
+    }
+    let [what, a, b] = &lines[0];
+    let gap = a.chars().count().max(b.chars().count()) + 4;
+    let mut text = format!("{what}s, each with its value in {a} and in {b}:\n");
+    for [name, of_a, of_b] in &lines[1..] {
+        text += &wrapped("", name, width);
+        for (run, value) in [(a, of_a), (b, of_b)] {
+            text += &wrapped(&format!("{:<gap$}", format!("  {run}")), value, width);
+        }
+    }
+    text
+}
+
+/// `value` behind `start`, in lines of at most `width` letters that begin below its beginning.
+fn wrapped(start: &str, value: &str, width: usize) -> String {
+    let indent = start.chars().count();
+    let room = width.saturating_sub(indent).max(8);
+    let letters: Vec<char> = value.chars().collect();
+    let mut text = String::new();
+    for (at, part) in letters.chunks(room).enumerate() {
+        let begin = if at == 0 { start.to_owned() } else { " ".repeat(indent) };
+        text += &format!("{begin}{}\n", part.iter().collect::<String>());
+    }
+    if letters.is_empty() { format!("{}\n", start.trim_end()) } else { text }
 }
 
 fn differing(a: &IndexMap<String, String>, b: &IndexMap<String, String>) -> Vec<[String; 3]> {
@@ -107,5 +142,27 @@ fn flatten(key: &str, value: &toml::Value, all: &mut IndexMap<String, String>) {
         value => {
             all.insert(key.to_owned(), value.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_do_not_fit_beside_each_other_are_below_each_other_and_whole() {
+        let long = |end: &str| format!("{}{end}", "x".repeat(70));
+        let name = |text: &str| text.to_owned();
+        let lines = [
+            [name("setting"), name("20260101T000000Z-aaaaaa"), name("20260102T000000Z-bbbbbb")],
+            [name("stages.net.epochs"), name("3"), long("end")],
+        ];
+        let narrow = fitted(&lines, 60);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert!(narrow.lines().skip(1).all(|line| line.chars().count() <= 60), "{narrow}");
+        let pressed: String = narrow.split_whitespace().collect();
+        assert!(pressed.contains(&long("end")), "nothing is cut: {narrow}");
+        assert_eq!(fitted(&lines, usize::MAX), columns(&lines));
+        assert_eq!(wrapped("  a  ", "", 20), "  a\n");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
+use super::so_far::SoFar;
 use crate::cli::LsArgs;
 use crate::metrics::{rounded, scores};
 use crate::report::csv::CsvRows;
@@ -36,10 +37,13 @@ pub fn run(args: &LsArgs) -> Result<ExitCode, Error> {
         if args.pipeline.as_ref().is_some_and(|name| *name != run.pipeline) {
             continue;
         }
-        let (ended, all) = run.counts();
+        let counted = run.counts();
         let state = if run.holder.dead { "died" } else { "running" };
         let begun = runs::time_in(&run.run).map(|(time, _)| date(&time.and_utc().to_rfc3339()));
-        let headline = format!("{ended} of {all} stages");
+        let so_far = (!run.holder.dead).then(|| SoFar::of(&run, &counted).ok().flatten()).flatten();
+        let scores = so_far.and_then(|it| headline(&it.run.folder, &it.run.record));
+        let scores = scores.map(|it| format!("; so far {it}")).unwrap_or_default();
+        let headline = format!("{} of {} stages{scores}", counted.ended, counted.all);
         lines.push([begun.unwrap_or_default(), run.pipeline, run.run, state.to_owned(), headline]);
     }
     for (folder, error) in runs::broken(&args.results)? {
@@ -89,5 +93,8 @@ fn headline(folder: &Path, record: &Record) -> Option<String> {
         Err(_) => number.to_owned(),
     };
     let cells: Vec<String> = cells.map(|cell| format!("{} {}", cell[1], short(&cell[2]))).collect();
+    if cells.is_empty() {
+        return None;
+    }
     Some(format!("{row}: {}", cells.join(", ")))
 }

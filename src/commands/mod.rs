@@ -46,6 +46,7 @@ mod run;
 mod schema;
 mod shared_run;
 mod show;
+mod so_far;
 mod status;
 mod stop;
 mod sweep;

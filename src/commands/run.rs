@@ -31,7 +31,7 @@ use crate::report::record::{Record, RunProvenance};
 use crate::report::results::{self, Written};
 use crate::report::table::TableFormat;
 use crate::report::tables::Tables;
-use crate::report::{self, Earlier};
+use crate::report::{self, Earlier, live};
 use crate::stages::Environment;
 use crate::store::{self, Store};
 use crate::train::activations::Cache;
@@ -156,7 +156,8 @@ pub(super) fn execute(
     let plan = plan(&trials, options)?;
     let pipeline = plan.trials[0].pipeline.name.clone();
     let store = prepare(&pipeline, trials.digest(), options)?;
-    let journal = Journal::begin(&options.results.join(&pipeline));
+    let begun = begun(&plan, &trials, options);
+    let journal = Journal::begin(&options.results.join(&pipeline), begun);
     let start = crate::system::now();
     let reporter = Both(reporter, &journal);
     let run = journal.run();
@@ -422,7 +423,19 @@ fn selected(verdicts: &[Verdict]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-fn provenance(
+/// What a run is of, for whoever looks on.
+pub(super) fn begun(plan: &Plan, trials: &Trials, options: &RunOptions) -> String {
+    let begun = live::Begun {
+        text: to_toml(&trials.resolved),
+        file: plan.trials[0].pipeline.path.display().to_string(),
+        sweep: !plan.trials[0].labels.is_empty(),
+        backend: plan.backend.clone(),
+        store: std::path::absolute(&*options.store).unwrap_or_else(|_| options.store.to_path_buf()),
+    };
+    serde_json::to_string(&begun).expect("it is plain data")
+}
+
+pub(super) fn provenance(
     plan: &Plan,
     resolved: &toml::Table,
     start: chrono::DateTime<chrono::Utc>,

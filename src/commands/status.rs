@@ -114,7 +114,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
         text += "  nothing is running\n";
     }
     for run in live::live_runs(&args.results) {
-        let (ended, all) = run.counts();
+        let live::Counted { ended, all, .. } = run.counts();
         let state = if run.holder.dead { "its process died" } else { "running" };
         text += &format!(
             "  run {} of {}: {ended} of {all} stages, {}, {state}\n",

@@ -1,12 +1,15 @@
-//! `runner table`: prints the tables of a finished run, or explains where a number in them comes from.
+//! `runner table`: prints the tables of a run, finished or still going on, or explains where a number in them comes from.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use super::Error;
+use super::so_far::{self, SoFar};
 use crate::cli::TableArgs;
 use crate::config::diagnostic::suggest;
+use crate::console;
 use crate::report::finished::FinishedRun;
+use crate::report::live::{Counted, Live};
 use crate::report::ranking::LEAST_MODELS;
 use crate::report::table::{self, TableFormat};
 use crate::report::tables::Tables;
@@ -16,11 +19,51 @@ use crate::report::tables::Tables;
 /// # Errors
 /// When there is no such run, table or cell, or the run has no scores.
 pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
-    let run = super::find_numbers(&args.results, &args.run)?;
-    if args.scores {
-        return rankings(&run, args.format);
+    let pipeline = super::pipeline_in(&args.run)?;
+    let live = so_far::going_on(&args.results, &args.run, pipeline.as_deref());
+    if let Some(live) = live {
+        return of_live(args, &live);
     }
-    let mut tables = Tables::of(&run)?;
+    let run = super::find_numbers(&args.results, &args.run)?;
+    of_run(args, &run)
+}
+
+/// Prints what there is of a run that goes on.
+///
+/// # Errors
+/// As [`run`], but for having no scores yet.
+fn of_live(args: &TableArgs, live: &Live) -> Result<ExitCode, Error> {
+    let counted = live.counts();
+    let Live { pipeline, run, .. } = live;
+    let before = args.results.join(pipeline).join("latest");
+    let over = match before.exists() {
+        true => format!("; `runner table {}` shows the newest one that is over", before.display()),
+        false => String::new(),
+    };
+    let Counted { ended, all, failed } = &counted;
+    let fails =
+        if failed.is_empty() { String::new() } else { format!(", {} failed", failed.len()) };
+    console::say(format_args!(
+        "note: `{pipeline}` is still running as {run}: {ended} of {all} stages are over{fails}; what is `not run` here may \
+         still come{over}"
+    ));
+    let Some(so_far) = SoFar::of(live, &counted)? else {
+        console::say("note: this run does not say yet what it is of; ask again in a moment");
+        return Ok(ExitCode::SUCCESS);
+    };
+    if Tables::of(&so_far.run)?.good().next().is_none() && !args.scores {
+        console::say("note: there are no scores yet");
+        return Ok(ExitCode::SUCCESS);
+    }
+    of_run(args, &so_far.run)
+}
+
+/// Prints the tables of `run`, one of them, or the explanation of a cell.
+fn of_run(args: &TableArgs, run: &FinishedRun) -> Result<ExitCode, Error> {
+    if args.scores {
+        return rankings(run, args.format);
+    }
+    let mut tables = Tables::of(run)?;
     if tables.tables.is_empty() {
         return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
     }

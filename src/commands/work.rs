@@ -343,14 +343,15 @@ impl Worker<'_> {
         let store = store.enter(&what, &options.results, |holder| {
             console::say(format_args!("waiting for {holder}, which clears up the store"));
         })?;
-        let journal = Journal::begin(&options.results.join(pipeline));
+        let begun = super::run::begun(&plan, &trials, options);
+        let journal = Journal::begin(&options.results.join(pipeline), begun);
         let leaves = AtomicBool::new(false);
         let both = Both(reporter, &journal);
         let since = Instant::now();
         let home = trials.trials[0].pipeline.home().to_owned();
         let environment = environment(options, &store, home);
         let class = place.as_ref().map(|(_, class)| class);
-        let begun = class.and_then(|class| class.tasks).map(|most| Begun::none_of(most as usize));
+        let taken = class.and_then(|class| class.tasks).map(|most| Begun::none_of(most as usize));
         let idle = args.idle.or(class.map(|class| class.idle)).unwrap_or(IDLE);
         let share = TaskShare {
             takes: &|task| {
@@ -358,7 +359,7 @@ impl Worker<'_> {
                     site.class_of(task).is_ok_and(|its| its.name == class.name)
                 })
             },
-            begun: begun.as_ref(),
+            begun: taken.as_ref(),
             idle: Some(idle),
             ..TaskShare::whole(&leaves)
         };
@@ -380,7 +381,7 @@ impl Worker<'_> {
         let stop = *stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let leaves = leaves.load(Ordering::SeqCst);
         let most = class.and_then(|class| class.tasks);
-        let most = most.filter(|_| begun.as_ref().is_some_and(Begun::is_enough));
+        let most = most.filter(|_| taken.as_ref().is_some_and(Begun::is_enough));
         let why = self.why(&outcome, stop, leaves.then_some((idle, most)));
         console::say(&why);
         let count = |ending| outcome.done.iter().filter(|it| it.end.ending() == ending).count();

@@ -32,6 +32,50 @@ impl Keys<'_> {
         self.node(key).map(|node| self.one_reference(key, node, wants)).transpose()
     }
 
+    /// Mentions in an order that counts, which may be left out: the first has `key` itself, the others `key.1` and on. One
+    /// alone may be written without an array, and is the same.
+    pub fn ordered_references(
+        &mut self,
+        key: &'static str,
+        wants: Wants,
+    ) -> Result<Vec<Reference>, Noted> {
+        if let Some(describing) = &mut self.describing {
+            let schema = wants.schema();
+            let array = json!({ "type": "array", "items": schema, "minItems": 1 });
+            describing.note(key, Form::Leaf(json!({ "anyOf": [array, schema] })), false, None);
+            return Ok(Vec::new());
+        }
+        let Some(node) = self.node(key) else { return Ok(Vec::new()) };
+        let items = match &node.value {
+            Value::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        if items.is_empty() {
+            let message = format!("`{}{key}` is empty", self.prefix);
+            let problem = Diagnostic::at(node.span, message, "expected at least one stage name");
+            return Err(self.problem(problem.help(format!("leave `{key}` out to do without it"))));
+        }
+        let mut found: Vec<Reference> = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            let place = if at == 0 { key.to_owned() } else { format!("{key}.{at}") };
+            let next = self.reference_at(place, item, wants)?;
+            if let Some(same) = found.iter().find(|it| it.text() == next.text()) {
+                let message = format!("`{}{key}` names `{}` twice", self.prefix, next.text());
+                let problem = Diagnostic::at(next.span, message, "once more");
+                return Err(self.problem(problem.related(same.span, "named here")));
+            }
+            found.push(next);
+        }
+        match found.as_slice() {
+            [one] => self.record(key, one.text()),
+            several => {
+                let names: Vec<toml::Value> = several.iter().map(|it| it.text().into()).collect();
+                self.record(key, names);
+            }
+        }
+        Ok(found)
+    }
+
     fn one_reference(&mut self, key: &str, node: &Node, wants: Wants) -> Result<Reference, Noted> {
         let reference = self.reference_at(key.to_owned(), node, wants)?;
         self.record(key, reference.text());

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::console;
 use crate::plan::graph::Plan;
+use crate::plan::pipeline::PlannedStage;
 use crate::progress::{Progress, Unit};
 
 /// Something that happened in a run.
@@ -79,6 +80,10 @@ pub struct PlannedTask {
     pub kind: String,
     /// Numbers of the tasks that it waits for.
     pub needs: Vec<usize>,
+    /// What the words of splits in its metrics stand for that its artifact has by their keys: `@validate.1` for
+    /// `oracle.target.test`. Left out where there are none.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub splits: IndexMap<String, String>,
 }
 
 /// A trial, as it is announced.
@@ -100,6 +105,7 @@ impl Planned {
             name: plan.graph[node].name.clone(),
             kind: plan.graph[node].stage.kind().to_owned(),
             needs: plan.needs(node).iter().map(|(before, _)| before.index()).collect(),
+            splits: plan.planned(node).map(PlannedStage::recorded).unwrap_or_default(),
         };
         let trial = |number: usize| PlannedTrial {
             trial: number,

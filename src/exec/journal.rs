@@ -3,8 +3,8 @@
 //! own writes them four times a second, progress summed up, and a disk that refuses only ends the
 //! journal.
 //!
-//! While the run goes on, the file lies in `<results>/<pipeline>/.live-<id>/`, beside a sign of life;
-//! at the end it becomes `logs/events.ndjson` of the run's folder.
+//! While the run goes on, the file lies in `<results>/<pipeline>/.live-<id>/`, beside a sign of life and what the run is
+//! of; at the end it becomes `logs/events.ndjson` of the run's folder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -29,6 +29,9 @@ pub const EVENTS: &str = "events.ndjson";
 
 /// The sign of life's name.
 pub const SIGN: &str = "writer";
+
+/// The name of the file that says what a run is of that goes on.
+pub const BEGUN: &str = "begun.json";
 
 /// Time between two writes.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -99,13 +102,15 @@ impl Queue {
 }
 
 impl Journal {
-    /// Begins the journal of a run in `home`, the folder of its pipeline's results.
-    pub fn begin(home: &Path) -> Self {
+    /// Begins the journal of a run in `home`, the folder of its pipeline's results. `begun` is what the run is of, for
+    /// whoever wants to know while it goes on.
+    pub fn begin(home: &Path, begun: String) -> Self {
         let now = crate::system::now();
         let hash = blake3::hash(format!("{now:?} {} {:?}", std::process::id(), home).as_bytes());
         let run = format!("{}-{}", now.format("%Y%m%dT%H%M%SZ"), &hash.to_hex()[..6]);
         let queue = Arc::new(Queue::default());
-        let mut writer = JournalWriter { folder: home.join(format!("{LIVE}{run}")), file: None };
+        let folder = home.join(format!("{LIVE}{run}"));
+        let mut writer = JournalWriter { folder, begun, file: None };
         let theirs = Arc::clone(&queue);
         let writer = thread::Builder::new().name("journal".to_owned()).spawn(move || {
             if writer.work(&theirs).is_err() {
@@ -200,6 +205,7 @@ fn task_of(event: &Event) -> Option<usize> {
 /// Who writes.
 struct JournalWriter {
     folder: PathBuf,
+    begun: String,
     /// Open once something was written.
     file: Option<File>,
 }
@@ -237,6 +243,7 @@ impl JournalWriter {
             if self.file.is_none() {
                 fs::create_dir_all(&self.folder)?;
                 fs::write(self.folder.join(SIGN), sign.line())?;
+                fs::write(self.folder.join(BEGUN), &self.begun)?;
                 beat = Some(Instant::now());
                 self.file = Some(File::create(self.folder.join(EVENTS))?);
             }
@@ -306,7 +313,7 @@ mod tests {
     #[test]
     fn progress_is_summed_up_and_nothing_of_it_is_lost() {
         let home = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(home.path());
+        let journal = Journal::begin(home.path(), String::new());
         journal.event(&phase());
         for step in 0..10_000 {
             journal.event(&Event::Progress { task: 3, by: 2 });
@@ -332,7 +339,7 @@ mod tests {
     #[test]
     fn a_disk_that_refuses_ends_the_journal_and_not_the_run() {
         let home = tempfile::NamedTempFile::new().unwrap();
-        let journal = Journal::begin(home.path());
+        let journal = Journal::begin(home.path(), String::new());
         for _ in 0..3 {
             journal.event(&phase());
             thread::sleep(PAUSE);
@@ -344,7 +351,7 @@ mod tests {
     #[test]
     fn a_run_that_made_nothing_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let journal = Journal::begin(home.path());
+        let journal = Journal::begin(home.path(), String::new());
         journal.event(&phase());
         journal.end(None);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);

@@ -426,7 +426,7 @@ impl Attempt<'_> {
         if lock.is_lost() {
             return Ok(Err(Halt::Interrupted));
         }
-        let artifact = self.publish(staging, &outcome)?;
+        let artifact = self.publish(staging, &outcome, since.elapsed().as_secs_f64())?;
         store.clear_checkpoints(fingerprint);
         let (name, summary) = (name.clone(), outcome.summary);
         reporter.event(&Event::Finished {
@@ -470,13 +470,19 @@ impl Attempt<'_> {
         })
     }
 
-    fn publish(&self, staging: Staging, outcome: &Outcome) -> Result<Artifact, store::Error> {
+    /// Publishes what the stage built in so many `seconds`, which stand beside the data.
+    fn publish(
+        &self,
+        staging: Staging,
+        outcome: &Outcome,
+        seconds: f64,
+    ) -> Result<Artifact, store::Error> {
         let ReadyTask { stage, settings, external, backend, fingerprint, .. } = self.task;
         staging.check_names()?;
         if let Some(text) = outcome.metrics.csv() {
             staging.add("metrics.csv", text.as_bytes())?;
         }
-        let json = serde_json::json!({ "summary": outcome.summary });
+        let json = serde_json::json!({ "summary": outcome.summary, "seconds": seconds });
         staging.add("outcome.json", json.to_string().as_bytes())?;
         staging.add("timings.csv", csv::timings(&outcome.timings).as_bytes())?;
         let record = |input: &InputArtifact| InputRecord {

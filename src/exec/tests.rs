@@ -121,6 +121,7 @@ pub fn stage(
         stage: Arc::new(FakeStage { text: text.to_owned(), runs: Arc::clone(&runs), fault }),
         settings: toml::Table::from_iter([("seed".to_owned(), toml::Value::Integer(seed))]),
         inputs: inputs.collect(),
+        oracles: Vec::new(),
         after: Vec::new(),
         measures: Measures::Scores,
         product: Product::Scores,

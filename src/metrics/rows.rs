@@ -62,16 +62,19 @@ pub struct TrainingRow {
 }
 
 /// Which images a [`TrainingRow`] is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TrainingSplit {
     /// Those that the network learns from.
     Train,
     /// Unlabelled images of a target domain.
     Target,
-    /// The labelled images that `validate` names.
+    /// The labelled images that `validate` names, or names first: what decides goes by these.
     Validate,
     /// Validation again, in the epoch whose weights were kept.
     Best,
+    /// Labelled images that `validate` names after the first, which decide nothing. In an artifact the word is the key,
+    /// `@validate.1`; the report puts in [`TrainingSplit::RECORDED`] or [`TrainingSplit::ORACLE`] with the name.
+    Recorded(String),
 }
 
 /// A score of a model on a data set.
@@ -98,17 +101,47 @@ pub struct MalformedRows(String);
 impl TrainingSplit {
     const ALL: [Self; 4] = [Self::Train, Self::Target, Self::Validate, Self::Best];
 
+    /// What the words of splits begin with that are recorded and decide nothing: `recorded.usps.valid`.
+    pub const RECORDED: &str = "recorded.";
+
+    /// What the words of such splits begin with whose labels are of a target: `oracle.mnist_m.test`.
+    pub const ORACLE: &str = "oracle.";
+
+    /// What the words of both begin with in an artifact.
+    const UNNAMED: &str = "@validate.";
+
+    /// The split that `validate` names at this place, from 1: the one before them is [`TrainingSplit::Validate`].
+    pub fn recorded(place: usize) -> Self {
+        Self::Recorded(format!("{}{place}", Self::UNNAMED))
+    }
+
+    /// What stands for the input at `key` of a stage in the rows of its metrics, when `name` is what the pipeline calls it:
+    /// with a word before it where it is one of the splits that decide nothing.
+    pub fn word_of(key: &str, name: &str, is_oracle: bool) -> String {
+        let start = match (key.starts_with("validate."), is_oracle) {
+            (true, true) => Self::ORACLE,
+            (true, false) => Self::RECORDED,
+            (false, _) => "",
+        };
+        format!("{start}{name}")
+    }
+
     /// Its name in files.
-    pub fn word(self) -> &'static str {
+    pub fn word(&self) -> &str {
         match self {
             Self::Train => "train",
             Self::Target => "target",
             Self::Validate => "validate",
             Self::Best => "best",
+            Self::Recorded(word) => word,
         }
     }
 
     fn named(word: &str) -> Option<Self> {
+        let is_recorded = |start: &&str| word.strip_prefix(*start).is_some_and(|it| !it.is_empty());
+        if [Self::RECORDED, Self::ORACLE, Self::UNNAMED].iter().any(|it| is_recorded(it)) {
+            return Some(Self::Recorded(word.to_owned()));
+        }
         Self::ALL.into_iter().find(|split| split.word() == word)
     }
 }
@@ -309,6 +342,11 @@ mod tests {
                 value: 0.1 + 0.2,
             }]),
             Metrics::Training(TrainingSplit::ALL.map(|split| row(split, "loss", 3e-9)).to_vec()),
+            Metrics::Training(
+                ["@validate.1", "recorded.usps.valid", "oracle.m.test"]
+                    .map(|word| row(TrainingSplit::Recorded(word.into()), "loss", 0.5))
+                    .to_vec(),
+            ),
             Metrics::Scores(vec![ScoreRow {
                 model: name("@models.0"),
                 dataset: name("@on.1"),
@@ -336,7 +374,13 @@ mod tests {
         assert_eq!(Metrics::None.csv(), None);
         assert_eq!(Metrics::read("").unwrap(), Metrics::None);
         assert_eq!(Metrics::read("part,seconds\nsteps,1\n").unwrap(), Metrics::None);
-        for row in ["1,2,train,loss,many", "-1,2,train,loss,0.5", "1,2,trian,loss,0.5", "1,2"] {
+        for row in [
+            "1,2,train,loss,many",
+            "-1,2,train,loss,0.5",
+            "1,2,trian,loss,0.5",
+            "1,2,oracle.,loss,0.5",
+            "1,2",
+        ] {
             let text = format!("epoch,step,split,metric,value\n{row}\n");
             assert!(Metrics::read(&text).is_err(), "{row}");
         }

@@ -124,11 +124,8 @@ impl Foresight {
 
 /// The stage of a task in the first trial that has it, and the number of that trial.
 fn stage_of(plan: &Plan, task: NodeIndex) -> Option<(usize, &PlannedStage)> {
-    let node = &plan.graph[task];
-    let trial = node.trials.first().copied()?;
-    // Both are in the order of the file.
-    let place = plan.stages[trial].get_index_of(&node.name)?;
-    Some((trial, plan.trials[trial].pipeline.stages.get(place)?))
+    let trial = plan.graph[task].trials.first().copied()?;
+    Some((trial, plan.planned(task)?))
 }
 
 /// Whether something that others ask of a data set or a model is not known.

@@ -150,6 +150,15 @@ impl Plan {
         Some(fingerprint::fingerprint(task.ingredients(), &inputs))
     }
 
+    /// The stage of `task` in the first trial that has it.
+    pub fn planned(&self, task: NodeIndex) -> Option<&PlannedStage> {
+        let node = &self.graph[task];
+        let trial = node.trials.first().copied()?;
+        // Both are in the order of the file.
+        let place = self.stages[trial].get_index_of(&node.name)?;
+        self.trials[trial].pipeline.stages.get(place)
+    }
+
     /// The inputs of `task` for people: `train = photos.train`.
     pub fn input_texts(&self, task: NodeIndex) -> Vec<String> {
         let text = |input: &TaskInput| {

@@ -1,9 +1,10 @@
-//! Labels of a target that would leave the program: a stage that runs a program of the user's hands over what its inputs
-//! hold, and which of them are of a target is known to the plan alone.
+//! Labels of a target. Those that would leave the program: a stage that runs a program of the user's hands over what its
+//! inputs hold, and which of them are of a target is known to the plan alone. And those that a training validates by, which
+//! may be recorded and must decide nothing.
 
 use super::domains::Lineage;
 use super::pipeline::PlannedStage;
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, Reference};
 use crate::stages::Product;
 
 /// Notes every input that hands a program labels of a target which nobody asked for.
@@ -38,6 +39,51 @@ pub(super) fn check(stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
                     .help("if it is the labelled source, call it `source`")
                     .help("or say `labels = \"target\"`: every table then says so"),
             );
+        }
+    }
+}
+
+/// The key of the images that a training is validated on first; further ones have `validate.1` and on.
+const VALIDATE: &str = "validate";
+
+/// Marks what trainings validate on that is of a target, and notes where such labels would decide something.
+pub(super) fn mark_oracles(stages: &mut [PlannedStage], problems: &mut Vec<Diagnostic>) {
+    let lineage = Lineage::of_stages(stages);
+    let is_of_target = |stage: &PlannedStage, input: &Reference| {
+        let split = input.split.as_deref().unwrap_or_default();
+        lineage.hidden_from(&stage.name, &input.stage, split).is_some()
+    };
+    let oracles = stages.iter().map(|stage| -> Vec<String> {
+        let validated = stage.inputs.iter().filter(|it| {
+            it.key.strip_prefix(VALIDATE).is_some_and(|it| it.is_empty() || it.starts_with('.'))
+        });
+        let marked = validated.filter(|it| is_of_target(stage, it));
+        marked.map(|it| it.key.clone()).collect()
+    });
+    let oracles: Vec<Vec<String>> = oracles.collect();
+    for (stage, oracles) in stages.iter_mut().zip(oracles) {
+        let first = stage.inputs.iter().find(|it| it.key == VALIDATE);
+        if let (Some(first), Some(key)) = (first, goes_by_validation(stage))
+            && oracles.iter().any(|it| it == VALIDATE)
+        {
+            let message = format!("`{key}` would go by labels of the target domain");
+            let label = "images of a domain that is adapted to without labels";
+            problems.push(Diagnostic::at(first.span, message, label).help(format!(
+                "put labelled images of the source first, which decide, and `{}` behind them, which is recorded",
+                first.text()
+            )));
+        }
+        stage.oracles = oracles;
+    }
+}
+
+/// A setting by which validation decides something.
+fn goes_by_validation(stage: &PlannedStage) -> Option<&'static str> {
+    let kind = stage.settings.get("schedule").and_then(|it| it.get("kind")?.as_str());
+    match kind {
+        Some("reduce_on_plateau") => Some("schedule"),
+        _ => {
+            ["early_stopping", "keep_best"].into_iter().find(|it| stage.settings.contains_key(*it))
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> L
             resources: read.resources,
             settings,
             inputs,
+            oracles: Vec::new(),
             after: after.into_iter().map(|reference| reference.stage).collect(),
             product,
             span: draft.header,

@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use super::resources::Resources;
 use super::table_spec::TableSpec;
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::Select;
 use crate::config::{Reference, document};
 use crate::device::Device;
+use crate::metrics::TrainingSplit;
 use crate::stages::{Measures, Product, Stage};
 
 /// A pipeline without problems.
@@ -60,6 +63,8 @@ pub struct PlannedStage {
     pub settings: toml::Table,
     /// The inputs in the order of reading; each names a stage of this pipeline.
     pub inputs: Vec<Reference>,
+    /// The keys of inputs with labels of a target that it measures by and never learns from: `validate.1`.
+    pub oracles: Vec<String>,
     /// Stages that must come before without being inputs.
     pub after: Vec<String>,
     /// What it will build.
@@ -76,6 +81,17 @@ impl PlannedStage {
             Device::Cpu | Device::Dfdx => false,
         };
         self.resources.with(Resources { gpus: u32::from(on_gpu), ..Resources::default() })
+    }
+
+    /// What stands in the rows of its metrics for the splits that it records and that decide nothing, by the words that
+    /// its artifact has for them.
+    pub fn recorded(&self) -> IndexMap<String, String> {
+        let recorded = self.inputs.iter().filter(|input| input.key.starts_with("validate."));
+        let word = |input: &Reference| {
+            let is_oracle = self.oracles.contains(&input.key);
+            TrainingSplit::word_of(&input.key, &input.text(), is_oracle)
+        };
+        recorded.map(|input| (format!("@{}", input.key), word(input))).collect()
     }
 
     /// The model and the split of every pair that it scores, in the order of its CSV. Kinds of stages that

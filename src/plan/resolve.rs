@@ -82,9 +82,10 @@ pub(super) fn resolve(
         Sections::read(root, &mut problems);
     let defaults = Defaults { seed: head.as_ref().map_or(0, |head| head.seed) };
     let drafts = written.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
-    let stages = link(drafts.unwrap_or_default(), &mut problems);
+    let mut stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
         labels::check(&stages.planned, &mut problems);
+        labels::mark_oracles(&mut stages.planned, &mut problems);
         tables::check(&tables, &stages.planned, &mut problems);
     }
     let tables = tables::specs(tables);

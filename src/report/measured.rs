@@ -165,7 +165,7 @@ impl MeasuredRun {
             })
         };
         let all: Vec<usize> = (0..self.trials.len()).collect();
-        merged
+        let variants = merged
             .into_iter()
             .map(|(_, trials, every)| {
                 let words = (0..self.axes.len())
@@ -180,7 +180,22 @@ impl MeasuredRun {
                     trials.into_iter().filter(|it| print(*it).is_none_or(|it| seen.insert(it)));
                 Variant { label, trials: trials.collect(), every }
             })
-            .collect()
+            .collect();
+        self.told_apart(variants)
+    }
+
+    /// `variants` with labels that differ: where settings do not tell some of them apart, their first trials do.
+    fn told_apart(&self, mut variants: Vec<Variant>) -> Vec<Variant> {
+        let labels: Vec<String> = variants.iter().map(|it| it.label.clone()).collect();
+        for variant in &mut variants {
+            if labels.iter().filter(|it| **it == variant.label).count() < 2 {
+                continue;
+            }
+            let Some(first) = variant.every.first() else { continue };
+            let gap = if variant.label.is_empty() { "" } else { ", " };
+            variant.label += &format!("{gap}trial {}", self.trials[*first].name);
+        }
+        variants
     }
 
     /// The variants of `model`, each with one trial per seed whose `stage` scored it. Settings that do not

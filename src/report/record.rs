@@ -15,6 +15,7 @@ use crate::config::{Reference, Word};
 use crate::console::Lost;
 use crate::digest::{Content, Fingerprint};
 use crate::exec::{Ending, RunEnding};
+use crate::metrics::TrainingSplit;
 use crate::metrics::label_free::LabelFreeScore;
 use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::plan::pipeline::PlannedStage;
@@ -119,6 +120,9 @@ pub struct StageInput {
     /// The split, where the input is one split of a data set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// Whether it holds labels of a target, by which the stage measures and which decide nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oracle: bool,
 }
 
 /// A model and a split that it is scored on.
@@ -157,6 +161,10 @@ pub struct StageRecord {
     pub external: Option<String>,
     /// How long it took in this run, in seconds.
     pub seconds: f64,
+    /// Of a cached stage, how long the run took that built its artifact, in seconds; of an artifact of an earlier version
+    /// it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built_in: Option<f64>,
     /// Every setting that its fingerprint covers.
     pub settings: Value,
     /// How many classes its model tells apart, where it measured how diverse the predicted ones are.
@@ -214,13 +222,14 @@ impl fmt::Display for Selection {
 
 impl StageInput {
     /// All inputs of `stage`.
-    pub fn of(stage: &PlannedStage) -> Vec<Self> {
+    pub fn of(planned: &PlannedStage) -> Vec<Self> {
         let one = |Reference { key, stage, split, .. }: &Reference| Self {
             key: key.clone(),
             stage: stage.clone(),
             split: split.clone(),
+            oracle: planned.oracles.contains(key),
         };
-        stage.inputs.iter().map(one).collect()
+        planned.inputs.iter().map(one).collect()
     }
 
     /// The input as a pipeline names it: `mnist` or `mnist.train`.
@@ -229,6 +238,14 @@ impl StageInput {
             Some(split) => format!("{}.{split}", self.stage),
             None => self.stage.clone(),
         }
+    }
+}
+
+impl StageInput {
+    /// What stands for it in the rows of metrics: its name, with a word before it where it is one of several splits that a
+    /// training validates on and that decide nothing.
+    pub fn word(&self) -> String {
+        TrainingSplit::word_of(&self.key, &self.text(), self.oracle)
     }
 }
 
@@ -246,6 +263,12 @@ impl StageRecord {
         let words = self.settings.get("target_scores").and_then(|it| it.get("metrics")?.as_array());
         let words = words.into_iter().flatten();
         words.filter_map(|word| LabelFreeScore::named(word.as_str()?)).collect()
+    }
+
+    /// How long the work took that it stands for, in seconds: of a cached stage, in the run that built its artifact, where
+    /// that is known.
+    pub fn work(&self) -> f64 {
+        self.built_in.unwrap_or(self.seconds)
     }
 
     /// The message of its error, if it failed.

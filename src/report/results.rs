@@ -189,6 +189,22 @@ pub fn write(
     Ok(Written { folder: target, new: true, damaged, page })
 }
 
+/// The results of a run whose tasks came so far, in `folder`, which is empty: as they are written at the end, without a
+/// page.
+///
+/// # Errors
+/// When a file cannot be read or written, or an artifact is missing or damaged.
+pub fn so_far(
+    folder: &Path,
+    plan: &Plan,
+    resolved: &toml::Table,
+    done: &[Done],
+    provenance: impl FnOnce() -> RunProvenance,
+) -> Result<FinishedRun, Error> {
+    fill(folder, plan, resolved, (done, &[]), provenance)?;
+    FinishedRun::read(folder)
+}
+
 /// Writes every file of a run into `folder` but its page. Returns the text of its record, the checksums of the files
 /// that follow from data, and the run as it was read from them.
 fn fill(

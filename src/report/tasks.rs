@@ -44,6 +44,10 @@ pub(super) fn records(
             content: done.artifact.as_ref().map(|it| it.0),
             external: node.external.clone(),
             seconds: done.seconds,
+            built_in: match (&done.end, &sources[task.index()]) {
+                (End::Cached, Some(artifact)) => built_in(artifact)?,
+                _ => None,
+            },
             settings: json!(node.settings),
             classes: None,
             error,
@@ -64,6 +68,13 @@ pub(super) fn records(
         stages.iter().zip(&trial.pipeline.stages).map(record).collect()
     };
     plan.stages.iter().zip(&plan.trials).map(trial).collect()
+}
+
+/// How long the run took that built an artifact, in seconds.
+fn built_in(artifact: &Checked) -> Result<Option<f64>, Error> {
+    let outcome = artifact.read("outcome.json")?;
+    let outcome: Option<Value> = outcome.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(outcome.and_then(|it| it["seconds"].as_f64()))
 }
 
 /// How many classes a model tells apart.

@@ -64,7 +64,9 @@ pub(super) fn write_trial(
         let mut files = match (&done[task].end, &sources[task]) {
             (End::Paused { rows }, _) if !rows.is_empty() => {
                 let text = Metrics::Training(rows.clone()).csv().unwrap_or_default();
-                vec![Derived { path: name.clone().into(), bytes: text.into_bytes() }]
+                let mut rows = parsed(text.as_bytes(), &folder.join(&name))?;
+                put_names(&mut rows, &StageInput::of(stage));
+                vec![Derived { path: name.clone().into(), bytes: rows.text().into_bytes() }]
             }
             (_, Some(artifact)) => derived(artifact, &stage.name, &StageInput::of(stage))?,
             _ => Vec::new(),
@@ -149,8 +151,12 @@ fn named_text(
     inputs: &[StageInput],
 ) -> Result<Option<String>, Error> {
     let Some(mut rows) = rows(artifact, name)? else { return Ok(None) };
-    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(StageInput::text));
+    put_names(&mut rows, inputs);
     Ok(Some(rows.text()))
+}
+
+fn put_names(rows: &mut CsvRows, inputs: &[StageInput]) {
+    rows.name_references(|key| inputs.iter().find(|input| input.key == key).map(StageInput::word));
 }
 
 /// The CSV called `name` in an artifact; `None` where it has no such file.

@@ -41,7 +41,8 @@ pub(super) struct Training {
     settings: TrainingSettings,
     method: Box<dyn Method>,
     source: ModelSource,
-    validate: Option<Reference>,
+    /// What is scored after every epoch. What decides goes by the first.
+    validate: Vec<Reference>,
 }
 
 impl Training {
@@ -57,7 +58,10 @@ impl Training {
         let span = keys.span();
         keys.about(&[
             ("train", "labelled images to learn from"),
-            ("validate", "images that are scored after every epoch"),
+            (
+                "validate",
+                "labelled images that are scored after every epoch; of several, whatever goes by validation goes by the first, and the others are recorded",
+            ),
             ("method", "how to learn"),
             ("epochs", "number of epochs"),
             (
@@ -102,7 +106,7 @@ impl Training {
             Some(_) => keys.reference("train", Wants::Split("train")).map(Some),
             None => keys.optional_reference("train", Wants::Split("train")),
         };
-        let validate = keys.optional_reference("validate", Wants::Split("valid"));
+        let validate = keys.ordered_references("validate", Wants::Split("valid"));
         let method = match method {
             Some(method) => Ok(method),
             None => adapt::read(keys),
@@ -155,7 +159,9 @@ impl Training {
             seed: seed?,
         };
         // What contradicts itself is told also where the network is wrong.
-        let task = TrainingTask { settings, method: method?, train: train?, validate: validate? };
+        let validate = validate?;
+        let first = validate.first().cloned();
+        let task = TrainingTask { settings, method: method?, train: train?, validate: first };
         let mut problems = task.contradictions(span);
         problems.extend(task.without_source(keys, source.as_ref().ok()));
         problems.extend(task.one_domain(epoch_span));
@@ -163,16 +169,16 @@ impl Training {
         problems.extend(task.untrained(method_span).filter(|_| !comes_in));
         problems.extend(task.never_trained(keys, source.as_ref().ok()));
         keys.no_problems(problems)?;
-        let TrainingTask { settings, method, validate, .. } = task;
+        let TrainingTask { settings, method, .. } = task;
         Ok(Self { settings, method, source: source?, validate })
     }
 
     /// The keys of the data sets, `train` first where there is one, and what of each is used.
-    fn sets(&self) -> Vec<(&'static str, Uses)> {
+    fn sets(&self) -> Vec<(&str, Uses)> {
         let needs = self.method.needs();
         let mut sets: Vec<_> =
             needs.source.then_some(("train", Uses::Labels)).into_iter().collect();
-        sets.extend(self.validate.iter().map(|_| ("validate", Uses::Labels)));
+        sets.extend(self.validate.iter().map(|it| (it.key.as_str(), Uses::Labels)));
         sets.extend(needs.target.map(|_| ("method.target", Uses::Images)));
         sets.extend(self.settings.target_scores.iter().map(|_| (SCORED, Uses::Images)));
         sets

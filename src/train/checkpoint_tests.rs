@@ -43,8 +43,13 @@ fn a_checkpoint_that_could_not_be_written_is_tried_again_and_only_the_failure_is
     let slot = Slot::new(way.join("slot"), Duration::ZERO);
     let (model, dataset, split) = (tiny::model(), tiny::dataset(), tiny::split());
     let settings = tiny::settings(3);
-    let data =
-        Data { source: Some((&dataset, &split)), target: None, validate: None, scored: None };
+    let data = Data {
+        source: Some((&dataset, &split)),
+        target: None,
+        validate: None,
+        recorded: Vec::new(),
+        scored: None,
+    };
     let (steps, heard) = (AtomicUsize::new(0), Mutex::default());
     let unblocks = Unblocks { way: way.clone(), steps, heard };
     let watch = Watch { progress: &unblocks, cancel: &AtomicBool::new(false) };

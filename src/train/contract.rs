@@ -17,6 +17,8 @@ pub struct Data<'a> {
     pub target: Option<Unlabelled<'a>>,
     /// Labelled images to watch progress on; nothing is learned from them.
     pub validate: Option<(&'a Dataset, &'a Split)>,
+    /// Further labelled images that are measured after every epoch; nothing goes by them.
+    pub recorded: Vec<(&'a Dataset, &'a Split)>,
     /// Images that [`target_scores`](super::TrainingSettings::target_scores) are of; nothing is learned from them.
     pub scored: Option<Unlabelled<'a>>,
 }

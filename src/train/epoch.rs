@@ -172,7 +172,7 @@ mod tests {
     fn people_are_told_where_the_method_chooses_images_of_the_target() {
         let (dataset, split) = (tiny::dataset(), tiny::split());
         let (source, target) = (Some((&dataset, &split)), Some(split.unlabelled(&dataset)));
-        let data = Data { source, target, validate: None, scored: None };
+        let data = Data { source, target, validate: None, recorded: Vec::new(), scored: None };
         let settings = tiny::settings(1);
         assert_eq!(coverage(&data, &settings, &Needs::SOURCE), None);
         let needs = Needs { matches_classes: true, ..Needs::SOURCE };

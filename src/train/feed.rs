@@ -286,7 +286,7 @@ mod tests {
     /// The two domains of a training, both of the tiny images.
     fn data<'a>(dataset: &'a Dataset, split: &'a Split) -> Data<'a> {
         let (source, target) = (Some((dataset, split)), Some(split.unlabelled(dataset)));
-        Data { source, target, validate: None, scored: None }
+        Data { source, target, validate: None, recorded: Vec::new(), scored: None }
     }
 
     fn inputs<'a>(data: &Data<'a>) -> DomainInputs<'a> {

@@ -179,7 +179,8 @@ impl<'a> TrainingLoop<'a> {
                 inputs.keep(self.bench.ops())?;
             }
         }
-        if let (Some(inputs), 2..) = (&mut self.inputs.validate, settings.epochs) {
+        let TrainingInputs { validate, recorded, .. } = &mut self.inputs;
+        for inputs in validate.iter_mut().chain(recorded).filter(|_| settings.epochs > 1) {
             inputs.keep(self.bench.ops())?;
         }
         self.times.waiting += start.elapsed().as_secs_f64();

@@ -297,21 +297,21 @@ fn curves_have_a_point_for_each_epoch(browser: &Browser) {
         ))
     };
     let epochs = crate::synthetic_run::EPOCHS;
-    // One line: all settings share this stage.
-    assert_eq!(points("source_only-class_loss"), json!([epochs]));
-    // A line for each of 4 lambdas and 2 learning rates.
-    assert_eq!(points("dann-class_loss"), json!(vec![epochs; 8]));
-    let bands = browser
-        .js("return document.querySelectorAll(\"[data-figure='dann-class_loss'] .band\").length");
-    assert_eq!(bands, 8);
+    // One line of training and one of validation: all settings share this stage.
+    assert_eq!(points("source_only-loss"), json!([epochs, epochs]));
+    // Both for each of 4 lambdas and 2 learning rates.
+    assert_eq!(points("dann-loss"), json!(vec![epochs; 16]));
+    let bands =
+        browser.js("return document.querySelectorAll(\"[data-figure='dann-loss'] .band\").length");
+    assert_eq!(bands, 16);
 }
 
 fn numbers_can_be_asked_for(browser: &Browser) {
-    browser.click("[data-figure='source_only-class_loss'] button[aria-expanded]");
+    browser.click("[data-figure='source_only-loss'] button[aria-expanded]");
     let rows = browser.js(
-        "return document.querySelectorAll(\"[data-figure='source_only-class_loss'] tbody tr\").length",
+        "return document.querySelectorAll(\"[data-figure='source_only-loss'] tbody tr\").length",
     );
-    assert_eq!(rows, crate::synthetic_run::EPOCHS);
+    assert_eq!(rows, 2 * crate::synthetic_run::EPOCHS);
 }
 
 fn the_page_fits(browser: &Browser) {

@@ -355,6 +355,7 @@ mod tests {
             name: format!("stage_with_a_long_name_{}", task % 3),
             kind: "pretrain".into(),
             needs: Vec::new(),
+            splits: IndexMap::new(),
         };
         let trial = |trial: usize| PlannedTrial {
             trial,

@@ -11,8 +11,14 @@ use crate::metrics::TrainingSplit;
 use crate::report::csv::CsvRows;
 use crate::report::measured::MeasuredRun;
 
-/// The lines of a picture, by variant and split: the values of all seeds in each epoch.
-type Curves = IndexMap<(String, TrainingSplit), BTreeMap<usize, Vec<f64>>>;
+/// The lines of a picture, by variant and what is measured: the values of all seeds in each epoch.
+type Curves = IndexMap<(String, String), BTreeMap<usize, Vec<f64>>>;
+
+/// What a training minimises for the right answers: the cross-entropy of the labelled images of its steps.
+const TRAINED: &str = "class_loss";
+
+/// The same for the images that it is validated on.
+const VALIDATED: &str = "loss";
 
 pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     run.stages.iter().flat_map(|(stage, _)| of_stage(run, stage)).collect()
@@ -21,13 +27,48 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
 fn of_stage(run: &MeasuredRun, stage: &str) -> Vec<Figure> {
     let mut metrics: IndexMap<String, Curves> = IndexMap::new();
     for variant in run.variants(stage) {
-        for row in variant.trials.iter().flat_map(|trial| run.training(*trial, stage)) {
-            let lines = metrics.entry(row.metric.clone()).or_default();
-            let line = lines.entry((variant.label.clone(), row.split)).or_default();
-            line.entry(row.epoch).or_default().push(row.value);
+        for trial in &variant.trials {
+            let is_oracle = is_validated_by_target(run, *trial, stage);
+            for row in run.training(*trial, stage) {
+                let lines = metrics.entry(row.metric.clone()).or_default();
+                let split = match (&row.split, is_oracle) {
+                    (TrainingSplit::Validate, true) => "validate (oracle)",
+                    (split, _) => split.word(),
+                };
+                let line = lines.entry((variant.label.clone(), split.to_owned())).or_default();
+                line.entry(row.epoch).or_default().push(row.value);
+            }
         }
     }
+    both_losses(&mut metrics);
     metrics.into_iter().map(|(metric, lines)| figure(stage, &metric, &lines)).collect()
+}
+
+/// Whether the images that a training is validated on have labels of a target.
+fn is_validated_by_target(run: &MeasuredRun, trial: usize, stage: &str) -> bool {
+    let inputs = run.stage(trial, stage).map(|it| it.inputs.as_slice()).unwrap_or_default();
+    inputs.iter().any(|it| it.key == "validate" && it.oracle)
+}
+
+/// Puts the loss of training and that of validation into one picture, each line with the name of its metric: where they
+/// part, a network learns what holds for its training images alone.
+fn both_losses(metrics: &mut IndexMap<String, Curves>) {
+    if !metrics.contains_key(VALIDATED) {
+        return;
+    }
+    let Some(trained) = metrics.get_mut(TRAINED).map(std::mem::take) else { return };
+    let validated = metrics.get_mut(VALIDATED).map(std::mem::take).unwrap_or_default();
+    let named = |lines: Curves, metric: &'static str| {
+        lines.into_iter().map(move |((variant, split), line)| {
+            ((variant, format!("{split} {}", metric.replace('_', " "))), line)
+        })
+    };
+    let both = named(trained, TRAINED).chain(named(validated, VALIDATED)).collect();
+    // In the place of the first, so that the loss comes before what follows from it.
+    let place = metrics.get_index_of(TRAINED).unwrap_or_default();
+    metrics.shift_remove(VALIDATED);
+    metrics.shift_remove(TRAINED);
+    metrics.shift_insert(place.min(metrics.len()), VALIDATED.to_owned(), both);
 }
 
 fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
@@ -37,7 +78,7 @@ fn figure(stage: &str, metric: &str, lines: &Curves) -> Figure {
     for ((label, split), epochs) in lines {
         for (epoch, values) in epochs {
             seeds = seeds.max(values.len());
-            let cells = [label.clone(), split.word().to_owned(), epoch.to_string()];
+            let cells = [label.clone(), split.clone(), epoch.to_string()];
             rows.push(cells.into_iter().chain(spread(values)).collect());
         }
     }

@@ -13,7 +13,7 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
     for (name, needs) in &run.stages {
         let tasks = run.tasks(name);
         let Some((_, first)) = tasks.first() else { continue };
-        let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
+        let seconds: f64 = tasks.iter().map(|it| it.1.work()).sum();
         let count = if tasks.len() > 1 { format!("{}×, ", tasks.len()) } else { String::new() };
         let needs: Vec<&str> = needs.iter().map(|it| run.stages[*it].0.as_str()).collect();
         let states: Vec<Ending> = tasks.iter().map(|it| it.1.state).collect();
@@ -38,7 +38,9 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
             of: String::new(),
             name: "times".into(),
             title: "Time by stage".into(),
-            about: "Seconds that each stage took in this run, all its trials together.".into(),
+            about: "Seconds that each stage took, all its trials together; what was cached took them in the run that \
+                    built it."
+                .into(),
             rows: CsvRows { header: header(&["stage", "seconds"]), rows: times },
             shape: Shape::Bars { unit: "s".into() },
         });

@@ -15,7 +15,10 @@ pub(super) fn section(figures: &[Figure]) -> Option<Section> {
     (!html.is_empty()).then_some(Section { id: "curves", title: "Learning curves", html })
 }
 
-/// The section of learning rates, momentum and lambda.
+/// The section of learning rates, momentum and the weights of losses, with a heading for those that there are.
 pub(super) fn schedules(figures: &[Figure]) -> Option<Section> {
-    of_figures("schedules", "Lambda and learning rate", about(figures, Topic::Schedules))
+    let has_lambda = about(figures, Topic::Schedules)
+        .any(|it| it.name.strip_prefix(&*it.of).is_some_and(|name| name.starts_with("-lambda")));
+    let title = if has_lambda { "Lambda and learning rate" } else { "Learning rate" };
+    of_figures("schedules", title, about(figures, Topic::Schedules))
 }

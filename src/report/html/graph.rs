@@ -47,7 +47,7 @@ pub(super) fn section(run: &MeasuredRun, figures: &[Figure]) -> Result<Option<Se
 fn details(run: &MeasuredRun, stage: &str, logs: &[(String, String)], room: &mut usize) -> String {
     let tasks = run.tasks(stage);
     let Some((_, first)) = tasks.first() else { return String::new() };
-    let seconds: f64 = tasks.iter().map(|it| it.1.seconds).sum();
+    let seconds: f64 = tasks.iter().map(|it| it.1.work()).sum();
     let states: BTreeSet<&str> = tasks.iter().map(|it| it.1.state.word()).collect();
     let states: Vec<&str> = states.into_iter().collect();
     let count = if tasks.len() > 1 { format!("{} times, ", tasks.len()) } else { String::new() };

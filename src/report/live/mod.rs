@@ -7,6 +7,6 @@ mod lookout;
 mod recorded;
 mod server;
 
-pub use journals::{Live, live_runs};
+pub use journals::{Begun, Counted, Live, live_runs};
 pub use lookout::{Lookout, Standing, WatchTarget, Watched, wanted};
 pub use server::Server;

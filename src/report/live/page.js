@@ -92,13 +92,18 @@ function take(event) {
   }
 }
 
+// A chart has what a training measures by one name on all of its splits. What it minimises in its steps and the loss of
+// validation are the same cross-entropy, and belong on one chart.
 function metric({ task: number, epoch, split, name, value }) {
-  const key = `${split} ${name}`;
-  if (!known.curves.has(key)) known.curves.set(key, new Map());
-  const tasks = known.curves.get(key);
+  const chart = name === "class_loss" ? "loss" : name;
+  const what = `${task(number).splits?.[split] ?? split}${chart === "loss" ? ` ${name.replace("_", " ")}` : ""}`;
+  if (!known.curves.has(chart)) known.curves.set(chart, new Map());
+  const tasks = known.curves.get(chart);
   if (!tasks.has(number)) tasks.set(number, new Map());
+  const lines = tasks.get(number);
+  if (!lines.has(what)) lines.set(what, new Map());
   // A training that is taken up again says its epochs again.
-  tasks.get(number).set(epoch, value);
+  lines.get(what).set(epoch, value);
 }
 
 // The lines that end in these bytes. What follows them waits for its end; what is too long for a line is
@@ -445,38 +450,53 @@ function drawCurves() {
     select.replaceChildren(...names.map((it) => make("option", { value: it }, it)));
     select.value = names.includes(before) ? before : names[0];
   }
-  // Until somebody chooses: what most trainings have, validation before training.
+  // Until somebody chooses: what most trainings have.
   if (!select.dataset.chosen || !names.includes(select.value)) {
     const tasks = (it) => known.curves.get(it)?.size ?? 0;
     const most = Math.max(...names.map(tasks));
-    const liked = ["validate accuracy", "validate loss", "train accuracy", "train class_loss"];
+    const liked = ["accuracy", "loss"];
     select.value = liked.find((it) => tasks(it) * 2 > most) ?? names[0];
   }
   const groups = new Map();
-  for (const [number, points] of known.curves.get(select.value) ?? []) {
+  for (const [number, lines] of known.curves.get(select.value) ?? []) {
     const name = task(number).name;
     if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push([number, [...points].filter(([, value]) => Number.isFinite(value)).sort((a, b) => a[0] - b[0])]);
+    for (const [what, found] of lines) {
+      const points = [...found].filter(([, value]) => Number.isFinite(value)).sort((a, b) => a[0] - b[0]);
+      groups.get(name).push({ number, what, points });
+    }
   }
-  const all = [...groups.values()].flat().flatMap(([, points]) => points.map((it) => it[1]));
+  const all = [...groups.values()].flat().flatMap(({ points }) => points.map((it) => it[1]));
   let [low, high] = [Math.min(...all), Math.max(...all)];
   if (!Number.isFinite(low)) return $("curves").replaceChildren();
   if (high - low < 1e-9) [low, high] = [low - Math.abs(low) * 0.05 - 1e-6, high + Math.abs(high) * 0.05 + 1e-6];
   $("curves").replaceChildren(...[...groups].map(([name, lines]) => figure(name, select.value, lines, low, high)));
 }
 
+// The patterns of lines, by what is measured.
+const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 4"];
+
+// About how wide a label is at the size of the page's charts.
+const widthOf = (words) => 7 * words.length;
+
 function figure(name, metric, lines, low, high) {
-  const [W, H, L, R, T, B] = [400, 230, 52, 10, 10, 34];
-  const last = Math.max(2, ...lines.map(([, points]) => points.at(-1)?.[0] ?? 1));
+  const whats = [...new Set(lines.map((it) => it.what))];
+  const numbers = [...new Set(lines.map((it) => it.number))];
+  const rows = Array.from({ length: 5 }, (_, at) => low + (high - low) * at / 4);
+  const [W, H, R, T, B] = [400, 230, 18, 10, 34];
+  const L = Math.max(...rows.map((it) => widthOf(short(it)))) + 12;
+  const last = Math.max(2, ...lines.map(({ points }) => points.at(-1)?.[0] ?? 1));
   const x = (epoch) => L + (epoch - 1) / (last - 1) * (W - L - R);
   const y = (value) => T + (high - value) / (high - low) * (H - T - B);
-  const best = lines.map(([, points]) => points.at(-1)?.[1]).filter(Number.isFinite);
-  const ends = [Math.min(...best), Math.max(...best)].map(short);
-  const range = ends[0] === ends[1] ? ends[0] : ends.join(" to ");
-  const label = `${metric} of ${name} by epoch: ${lines.length} curve${lines.length > 1 ? "s" : ""}, last ${range}`;
+  const range = (what) => {
+    const ends = lines.filter((it) => it.what === what).map(({ points }) => points.at(-1)?.[1]).filter(Number.isFinite);
+    const [least, most] = [short(Math.min(...ends)), short(Math.max(...ends))];
+    return least === most ? least : `${least} to ${most}`;
+  };
+  const said = whats.map((what) => `${what} last ${range(what)}`).join(", ");
+  const label = `${metric} of ${name} by epoch: ${lines.length} curve${lines.length > 1 ? "s" : ""}, ${said}`;
   const svg = draws("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": label });
-  for (let at = 0; at <= 4; at++) {
-    const value = low + (high - low) * at / 4;
+  for (const value of rows) {
     svg.append(draws("line", { class: "grid", x1: L, x2: W - R, y1: y(value), y2: y(value) }),
       draws("text", { x: L - 6, y: y(value) + 4, "text-anchor": "end" }, short(value)));
   }
@@ -485,17 +505,32 @@ function figure(name, metric, lines, low, high) {
     svg.append(draws("text", { x: x(epoch), y: H - B + 16, "text-anchor": "middle" }, String(epoch)));
   }
   svg.append(draws("text", { x: (L + W - R) / 2, y: H - 3, "text-anchor": "middle" }, "epoch"));
-  lines.forEach(([number, points], at) => {
-    const colour = `c${at % COLOURS}`;
-    const title = draws("title", {}, `${task(number).title ?? name}: ${points.map((it) => short(it[1])).join(", ")}`);
+  // One training has a colour for each thing that is measured, several have a colour each.
+  const colourOf = ({ number, what }) => (numbers.length > 1 ? numbers.indexOf(number) : whats.indexOf(what)) % COLOURS;
+  const dashOf = (what) => DASHES[whats.indexOf(what) % DASHES.length];
+  for (const line of lines.filter((it) => it.points.length)) {
+    const { number, what, points } = line;
+    const colour = `c${colourOf(line)}`;
+    const title = draws("title", {}, `${task(number).title ?? name}, ${what}: ${points.map((it) => short(it[1])).join(", ")}`);
     const place = ([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`;
     if (points.length === 1) {
       svg.append(draws("circle", { cx: x(points[0][0]), cy: y(points[0][1]), r: 2, class: colour }, title));
     } else {
-      svg.append(draws("polyline", { class: `${lines.length > 8 ? "curve many" : "curve"} ${colour}`, points: points.map(place).join(" ") }, title));
+      svg.append(draws("polyline", {
+        class: `${lines.length > 8 ? "curve many" : "curve"} ${colour}`, points: points.map(place).join(" "),
+        "stroke-dasharray": dashOf(what),
+      }, title));
     }
-  });
-  return make("figure", {}, make("figcaption", {}, `${name} `, make("small", {}, `${lines.length > 1 ? `${lines.length} tasks, ` : ""}last ${range}`)), svg);
+  }
+  const key = (what) => {
+    const colour = numbers.length > 1 ? "" : `c${whats.indexOf(what) % COLOURS}`;
+    const stroke = draws("line", { class: `curve ${colour}`, x1: 0, x2: 24, y1: 5, y2: 5, "stroke-dasharray": dashOf(what) });
+    return make("span", {}, draws("svg", { class: "sample", viewBox: "0 0 24 10", "aria-hidden": "true" }, stroke), `${what} `,
+      make("small", {}, range(what)));
+  };
+  const tasks = numbers.length > 1 ? `${numbers.length} tasks, last values` : "last values";
+  return make("figure", {}, make("figcaption", {}, `${name} `, make("small", {}, tasks)), svg,
+    make("div", { class: "keys" }, ...whats.map(key)));
 }
 
 // ---- light and dark -----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 //! The marks that charts are made of, as SVG text. Places are rounded to a tenth of a pixel, so that
 //! the same numbers give the same bytes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// What is drawn so far, and how large.
@@ -83,6 +84,43 @@ pub(super) fn fitted(text: &str, size: f64, room: f64) -> String {
     let head: String = letters[..keep - tail].iter().collect();
     let end: String = letters[letters.len() - tail..].iter().collect();
     format!("{head}…{end}")
+}
+
+/// `names`, each with so much left out that it is no wider than `room`, and so that names that differ still do: where their
+/// ends are the same, what all begin with goes first.
+pub(super) fn fitted_apart(names: &[&str], size: f64, room: f64) -> Vec<String> {
+    let fit = |names: &[String]| -> Vec<String> {
+        names.iter().map(|name| fitted(name, size, room)).collect()
+    };
+    let differ = |shown: &[String]| {
+        let pairs: BTreeSet<(&str, &str)> =
+            names.iter().copied().zip(shown.iter().map(String::as_str)).collect();
+        let shown: BTreeSet<&str> = pairs.iter().map(|it| it.1).collect();
+        shown.len() == pairs.len()
+    };
+    let whole: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let shown = fit(&whole);
+    if differ(&shown) {
+        return shown;
+    }
+    let first: Vec<char> = names[0].chars().collect();
+    let same = |name: &&str| name.chars().zip(&first).take_while(|(a, b)| a == *b).count();
+    let common = names.iter().map(same).min().unwrap_or(0);
+    let rest: Vec<String> = names
+        .iter()
+        .map(|it| format!("…{}", it.chars().skip(common).collect::<String>()))
+        .collect();
+    let shown = fit(&rest);
+    if differ(&shown) {
+        return shown;
+    }
+    // They differ in their middles alone: their numbers tell them apart.
+    let numbered = |(at, name): (usize, &&str)| {
+        let number = format!("{}: ", at + 1);
+        let left = room - width_of(&number, size);
+        number + &fitted(name, size, left)
+    };
+    names.iter().enumerate().map(numbered).collect()
 }
 
 impl Canvas {

@@ -1,6 +1,6 @@
 //! What the marks of a chart stand for, in lines below it.
 
-use super::canvas::{Anchor, Canvas, fitted, width_of};
+use super::canvas::{Anchor, Canvas, fitted_apart, width_of};
 
 /// A name and its mark.
 pub(super) struct LegendEntry<'a> {
@@ -9,15 +9,26 @@ pub(super) struct LegendEntry<'a> {
     pub(super) mark: String,
 }
 
-/// Draws `entries` from `top` on and makes `canvas` as high as needed.
+/// How high a line is.
+const LINE: f64 = 18.0;
+
+/// Draws `entries` from `top` on and makes `canvas` as high as needed. A legend is no higher than the chart above it: how
+/// many entries do not fit is said in its last line.
 pub(super) fn draw(canvas: &mut Canvas, top: f64, entries: &[LegendEntry]) {
     let (left, right) = (14.0, canvas.width - 8.0);
+    let lowest = 2.0 * top - LINE;
+    let names: Vec<&str> = entries.iter().map(|it| it.name).collect();
+    let names = fitted_apart(&names, 11.0, right - left - 34.0);
     let (mut x, mut y) = (left, top + 12.0);
-    for entry in entries {
-        let name = fitted(entry.name, 11.0, right - left - 34.0);
+    for (at, (entry, name)) in entries.iter().zip(names).enumerate() {
         let wide = 30.0 + width_of(&name, 11.0) + 12.0;
         if x > left && x + wide > right {
-            (x, y) = (left, y + 18.0);
+            (x, y) = (left, y + LINE);
+        }
+        if y > lowest {
+            let rest = format!("and {} more", entries.len() - at);
+            canvas.text(left, y, Anchor::Start, "q", &rest);
+            break;
         }
         if entry.mark.starts_with('l') {
             canvas.line((x, y - 4.0), (x + 24.0, y - 4.0), &entry.mark);

@@ -176,3 +176,33 @@ fn a_png_has_its_text_without_the_machines_fonts_and_the_same_bytes() {
     assert_eq!(dark(&without), 0);
     assert!(dark(&with) > 100, "{} dark pixels where the title should be", dark(&with));
 }
+
+#[test]
+fn a_legend_is_no_higher_than_its_chart_and_says_what_it_leaves_out() {
+    let group = |at: usize| PointGroup { name: format!("class number {at}"), points: vec![] };
+    let many = Scatter { groups: (0..200).map(group).collect(), shapes: false };
+    let few = Scatter { groups: (0..3).map(group).collect(), shapes: false };
+    let [many, few] = [many, few].map(|it| draw(&Chart::Scatter(it)));
+    assert!(many.height <= 2.0 * 362.0, "{}", many.height);
+    let named = many.body.matches(">class number ").count();
+    assert!((40..200).contains(&named), "{named}");
+    assert!(many.body.contains(&format!(">and {} more<", 200 - named)), "{}", many.body);
+    assert!(!few.body.contains(" more<"));
+}
+
+#[test]
+fn names_that_differ_still_do_when_they_are_shortened() {
+    let name = |end: &str| format!("{}{end}", "the same beginning of all of them, ".repeat(4));
+    let (a, b, c) = (name("lr = 0.1"), name("lr = 0.2"), format!("{}end", name("lr = 0.1")));
+    let shown = canvas::fitted_apart(&[&a, &b, &a], 11.0, 200.0);
+    assert_eq!((&shown[0], shown[0] == shown[1]), (&shown[2], false), "{shown:?}");
+    assert!(shown.iter().all(|it| canvas::width_of(it, 11.0) <= 200.0), "{shown:?}");
+    let middles = ["0.1", "0.2"].map(|it| format!("{}{it}{}", "x".repeat(60), "y".repeat(60)));
+    let shown = canvas::fitted_apart(&[&middles[0], &middles[1]], 11.0, 200.0);
+    assert!(shown[0].contains("0.1") && shown[1].contains("0.2"), "{shown:?}");
+    let hidden = ["1", "2"].map(|it| format!("a{}{it}{}", "x".repeat(60), "y".repeat(60)));
+    let both = [&*hidden[0], "b", &*hidden[1]];
+    let shown = canvas::fitted_apart(&both, 11.0, 200.0);
+    assert!(shown[0].starts_with("1: a") && shown[2].starts_with("3: a"), "{shown:?}");
+    assert_eq!(canvas::fitted_apart(&[&c], 11.0, 2000.0), [c.clone()]);
+}

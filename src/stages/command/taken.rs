@@ -12,7 +12,7 @@ use crate::data::statistics::grouped;
 use crate::data::{
     ClassScores, Dataset, Images, PredictedSplit, Predictions, Provenance, Sizes, Split,
 };
-use crate::metrics::{FactRow, Metrics, TrainingRow};
+use crate::metrics::{FactRow, Metrics, TrainingRow, TrainingSplit};
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
 use crate::nn::state_dict::{self, StateDict, Taken, WantedTensors};
@@ -411,6 +411,12 @@ pub(super) fn metrics(folder: &Path) -> Result<Metrics, Failure> {
     let text = fs::read_to_string(&path).map_err(|error| unreadable(name, &error))?;
     let found = Metrics::read(&text).map_err(|error| wrong(name, error))?;
     let fault = match &found {
+        // Which labels are of a target is for the plan to say.
+        Metrics::Training(rows)
+            if rows.iter().any(|row| matches!(row.split, TrainingSplit::Recorded(_))) =>
+        {
+            Some("a split is `train`, `target`, `validate` or `best`".to_owned())
+        }
         Metrics::Training(rows) => {
             odd(rows.iter().map(|TrainingRow { metric, value, .. }| (metric, *value)))
         }

@@ -22,7 +22,11 @@ impl Training {
     pub(super) fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let sets = Sets {
             train: (self.method.needs().source).then(|| open(context, "train")).transpose()?,
-            validate: self.validate.as_ref().map(|_| open(context, "validate")).transpose()?,
+            validate: self
+                .validate
+                .iter()
+                .map(|it| Ok((it.key.clone(), open(context, &it.key)?)))
+                .collect::<Result<_, Halt>>()?,
             target: self
                 .method
                 .needs()
@@ -55,7 +59,8 @@ impl Training {
 /// The images that a training reads.
 struct Sets {
     train: Option<OpenedSplit>,
-    validate: Option<OpenedSplit>,
+    /// With their keys; what decides goes by the first.
+    validate: Vec<(String, OpenedSplit)>,
     target: Option<OpenedSplit>,
     scored: Option<OpenedSplit>,
 }
@@ -79,10 +84,10 @@ impl Sets {
             }
             known = names_of_both(&matched, known, found);
         }
-        if let Some(validate) = &mut self.validate {
-            validate.check(spec, "validate")?;
-            let matched = validate.renumber("validate", &known)?;
-            if let Some(note) = note(&matched, "validate", &known, &validate.dataset.classes) {
+        for (key, validate) in &mut self.validate {
+            validate.check(spec, key)?;
+            let matched = validate.renumber(key, &known)?;
+            if let Some(note) = note(&matched, key, &known, &validate.dataset.classes) {
                 say(&matched, &note);
             }
         }
@@ -99,10 +104,12 @@ impl Sets {
 
     /// What the training loop gets to see of them: labels of the source alone.
     fn data(&self) -> Data<'_> {
+        let mut validated = self.validate.iter().map(|(_, set)| (&set.dataset, set.split()));
         Data {
             source: self.train.as_ref().map(|set| (&set.dataset, set.split())),
             target: self.target.as_ref().map(OpenedSplit::unlabelled),
-            validate: self.validate.as_ref().map(|set| (&set.dataset, set.split())),
+            validate: validated.next(),
+            recorded: validated.collect(),
             scored: self.scored.as_ref().map(OpenedSplit::unlabelled),
         }
     }

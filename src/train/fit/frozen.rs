@@ -16,6 +16,7 @@ pub(super) struct FrozenOutputs {
     source: Option<Arc<Activations>>,
     target: Option<Arc<Activations>>,
     validate: Option<Arc<Activations>>,
+    recorded: Vec<Option<Arc<Activations>>>,
 }
 
 /// What goes into the networks of a training.
@@ -24,6 +25,8 @@ pub(super) struct TrainingInputs<'a> {
     pub domains: DomainInputs<'a>,
     /// What it is validated with.
     pub validate: Option<Inputs<'a>>,
+    /// What else is measured after every epoch.
+    pub recorded: Vec<Inputs<'a>>,
 }
 
 impl<'a> TrainingInputs<'a> {
@@ -32,12 +35,17 @@ impl<'a> TrainingInputs<'a> {
         let DomainInputs { source, target } = DomainInputs::of(ops, data);
         let validate =
             data.validate.map(|(dataset, split)| Inputs::new(ops, &split.images, dataset));
+        let outputs = frozen.recorded.into_iter().chain(std::iter::repeat(None));
+        let recorded = data.recorded.iter().zip(outputs).map(|((dataset, split), outputs)| {
+            Inputs::new(ops, &split.images, *dataset).after(outputs)
+        });
         Self {
             domains: DomainInputs {
                 source: source.map(|it| it.after(frozen.source)),
                 target: target.map(|it| it.after(frozen.target)),
             },
             validate: validate.map(|it| it.after(frozen.validate)),
+            recorded: recorded.collect(),
         }
     }
 }
@@ -69,6 +77,9 @@ impl FrozenOutputs {
         }
         if let Some((dataset, split)) = data.validate {
             frozen.validate = caching.of(model, &split.images, dataset, watch)?;
+        }
+        for (dataset, split) in &data.recorded {
+            frozen.recorded.push(caching.of(model, &split.images, *dataset, watch)?);
         }
         Ok(frozen)
     }

@@ -6,10 +6,12 @@ use std::time::Instant;
 use indexmap::IndexMap;
 
 use super::TrainingLoop;
+use crate::data::Split;
 use crate::metrics::TrainingSplit;
 use crate::train::checkpoint::BestWeights;
 use crate::train::contract::Stop;
 use crate::train::evaluate::evaluate;
+use crate::train::inputs::Inputs;
 use crate::train::monitor::ValidationScores;
 use crate::train::summary::{Summary, short};
 
@@ -67,18 +69,25 @@ impl TrainingLoop<'_> {
         let Some(inputs) = &self.inputs.validate else { return Ok(()) };
         let start = Instant::now();
         let watch = self.watch;
-        let evaluation = evaluate(
-            self.bench.model_mut(self.learner.predictor()),
-            inputs,
-            &split.labels,
-            |_| !watch.is_cancelled(),
-        )?
-        .ok_or(Stop::Interrupted)?;
+        let model = self.bench.model_mut(self.learner.predictor());
+        let mut score = |inputs: &Inputs, split: &Split| -> Result<ValidationScores, Stop> {
+            let evaluation = evaluate(model, inputs, &split.labels, |_| !watch.is_cancelled())?
+                .ok_or(Stop::Interrupted)?;
+            Ok(ValidationScores { loss: evaluation.loss, accuracy: evaluation.accuracy() })
+        };
+        let scores = score(inputs, split)?;
+        // Before anything is remembered of this epoch, which is measured again after an interruption.
+        let others = self.inputs.recorded.iter().zip(&self.data.recorded);
+        let others: Vec<ValidationScores> =
+            others.map(|(inputs, (_, split))| score(inputs, split)).collect::<Result<_, _>>()?;
         self.times.validate += start.elapsed().as_secs_f64();
-        let scores = ValidationScores { loss: evaluation.loss, accuracy: evaluation.accuracy() };
-        let at = (epoch, (epoch + 1) * self.steps_per_epoch, TrainingSplit::Validate);
-        self.row(at, "accuracy", scores.accuracy);
-        self.row(at, "loss", scores.loss);
+        let step = (epoch + 1) * self.steps_per_epoch;
+        let recorded = (1..).map(TrainingSplit::recorded);
+        let splits = std::iter::once(TrainingSplit::Validate).chain(recorded);
+        for (split, scores) in splits.zip(std::iter::once(scores).chain(others)) {
+            self.row((epoch, step, split.clone()), "accuracy", scores.accuracy);
+            self.row((epoch, step, split), "loss", scores.loss);
+        }
         line.push_str(&format!("  validate {:.4}", scores.accuracy));
         self.validation.push(scores);
         if let Some(metric) = self.settings.keep_best {
@@ -99,7 +108,7 @@ impl TrainingLoop<'_> {
         let mut last = IndexMap::new();
         for row in &self.rows[first..] {
             // Rows of steps come before those of their epoch, which stand for it.
-            last.insert((row.epoch, row.split, &row.metric), row.value);
+            last.insert((row.epoch, &row.split, &row.metric), row.value);
         }
         for ((epoch, split, metric), value) in last {
             self.watch.progress.metric(epoch, split.word(), metric, value);

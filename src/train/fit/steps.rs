@@ -141,8 +141,9 @@ impl TrainingLoop<'_> {
             let readings = step.read(&mut self.bench.last_loss)?;
             summary.add(&readings);
             if self.is_row_due(clock) {
-                let at = (clock.epoch, clock.moment(&[]).step + 1, TrainingSplit::Train);
+                let step = clock.moment(&[]).step + 1;
                 for reading in &readings {
+                    let at = (clock.epoch, step, TrainingSplit::Train);
                     self.row(at, reading.name, reading.value);
                 }
             }

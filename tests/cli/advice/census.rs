@@ -11,6 +11,15 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        "; `runner table {}` shows the newest one that is over",
+        "table_and_ls_say_of_a_run_that_goes_on_what_is_there_so_far",
+    ),
+    ("leave `{key}` out to do without it", "a_list_to_validate_on_has_names_and_each_of_them_once"),
+    (
+        "put labelled images of the source first, which decide, and `{}` behind them, which is recorded",
+        "labels_of_the_target_never_decide",
+    ),
+    (
         "the network is known only once the stages that it learns from are in the store: their images say how large its input \
          is, and how many classes it has; `runner run` builds them",
         "the_layers_of_a_network_are_shown_once_its_data_are_there",

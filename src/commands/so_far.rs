@@ -1,0 +1,78 @@
+//! What there is so far of a run that goes on: its pipeline is planned again, and what the store has of it becomes results
+//! that last as long as they are looked at. Changes nothing of the run.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::Error;
+use crate::cli::BackendOption;
+use crate::data::outside::Known;
+use crate::exec::{Done, End, Holdings};
+use crate::report::finished::FinishedRun;
+use crate::report::live::{Counted, Live, live_runs};
+use crate::report::results;
+use crate::scratch;
+use crate::stages::Failure;
+use crate::store::Store;
+
+/// The results of a run that goes on.
+pub(super) struct SoFar {
+    pub run: FinishedRun,
+    /// Holds the files of `run`.
+    _folder: TempDir,
+}
+
+impl SoFar {
+    /// What there is of the run `live`, which came as far as `counted`; `None` where it does not say what it is of.
+    ///
+    /// # Errors
+    /// When this runner does not take its pipeline, files that it reads are not here, or an artifact is damaged.
+    pub fn of(live: &Live, counted: &Counted) -> Result<Option<Self>, Error> {
+        let Some(begun) = live.begun() else { return Ok(None) };
+        let backend = BackendOption { backend: Some(begun.backend) };
+        super::outside::read_for(&backend);
+        let load = |file: &_| super::trials_of(file, begun.sweep);
+        let trials = super::of_text(&begun.text, &begun.file, load)?;
+        let store = Store::peek(&begun.store);
+        let known = Known::from_folder(store.outside());
+        let plan = super::outside::plan(trials.trials.clone(), &known, &backend)?;
+        let holdings = Holdings::look_up(&plan, &store);
+        let done: Vec<Done> = plan
+            .graph
+            .node_indices()
+            .map(|task| {
+                let held = holdings.get(task);
+                let failed = counted.failed.get(&task.index());
+                Done {
+                    end: match (held, failed) {
+                        (Some(_), _) => End::Cached,
+                        (None, Some(message)) => End::Failed(Failure::new(message.clone())),
+                        (None, None) => End::Interrupted,
+                    },
+                    fingerprint: held.map(|it| it.fingerprint),
+                    artifact: held.map(|it| (it.artifact.content, it.artifact.path.clone())),
+                    is_recorded: true,
+                    seconds: held.map_or(0.0, |it| it.seconds),
+                    log: Vec::new(),
+                }
+            })
+            .collect();
+        let folder = scratch::folder().map_err(|error| Error::Machine(error.to_string()))?;
+        let start = crate::system::now();
+        let run = results::so_far(folder.path(), &plan, &trials.resolved, &done, || {
+            super::run::provenance(&plan, &trials.resolved, start, Vec::new())
+        })?;
+        Ok(Some(Self { run, _folder: folder }))
+    }
+}
+
+/// The newest run that `word` stands for and that goes on: by its id, the beginning of that, or the name of its `pipeline`.
+pub(super) fn going_on(results: &Path, word: &Path, pipeline: Option<&str>) -> Option<Live> {
+    let word = word.to_str()?;
+    let is_meant = |live: &Live| match pipeline {
+        Some(name) => live.pipeline == name,
+        None => live.pipeline == word || (!word.is_empty() && live.run.starts_with(word)),
+    };
+    live_runs(results).into_iter().rfind(|live| !live.holder.dead && is_meant(live))
+}

@@ -1,0 +1,242 @@
+//! Trainings that validate on several splits: the first decides, the others are recorded, and labels of a target among
+//! them are called what they are.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::binary::{contents, record, runner, text};
+use crate::photos::folders;
+
+const BLUE: [u8; 3] = [20, 30, 220];
+const RED: [u8; 3] = [220, 30, 20];
+const GREEN: [u8; 3] = [20, 220, 40];
+
+/// Two domains and a third data set, a network for the first, and one that adapts to the second.
+const PIPELINE: &str = r#"
+[pipeline]
+name = "p"
+
+[stages.source]
+kind = "download"
+source = "file:source"
+format = "image-folder"
+
+[stages.target]
+kind = "download"
+source = "file:target"
+format = "image-folder"
+
+[stages.other]
+kind = "download"
+source = "file:other"
+format = "image-folder"
+
+[stages.net]
+kind = "pretrain"
+train = "source.train"
+validate = "source.valid"
+model = { layers = ["flatten"], head = [8, "relu"] }
+epochs = 2
+batch_size = 4
+
+[stages.adapted]
+kind = "finetune"
+model = "net"
+train = "source.train"
+validate = ["source.valid", "target.test", "other.test"]
+method = { kind = "dann", target = "target.train" }
+epochs = 3
+batch_size = 4
+optimizer = { kind = "adam", lr = 0.01 }
+keep_best = "accuracy"
+
+[stages.score]
+kind = "evaluate"
+models = ["net", "adapted"]
+on = ["target.test"]
+"#;
+
+fn data(root: &Path) {
+    for (name, bike, mug) in [("source", BLUE, RED), ("target", GREEN, RED), ("other", RED, BLUE)] {
+        for split in ["train", "valid", "test"] {
+            folders(root, &format!("{name}/{split}"), &[("bike", bike), ("mug", mug)]);
+        }
+    }
+    fs::write(root.join("p.toml"), PIPELINE).unwrap();
+}
+
+/// Exit code and standard error.
+fn said(root: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = runner(root, arguments);
+    (output.status.code(), text(&output.stderr))
+}
+
+/// The rows of the adapted model with this word for their split.
+fn rows<'a>(csv: &'a str, split: &str) -> Vec<&'a str> {
+    csv.lines().filter(|line| line.split(',').nth(2) == Some(split)).collect()
+}
+
+fn csv(root: &Path) -> String {
+    fs::read_to_string(root.join("results/p/latest/adapted.csv")).unwrap()
+}
+
+const ALONE: [&str; 2] = ["--set", "stages.adapted.validate=\"source.valid\""];
+
+#[test]
+fn the_first_split_decides_and_further_ones_are_recorded_under_names_that_say_so() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    let (code, said_alone) = said(root, &[&["run", "p.toml"][..], &ALONE].concat());
+    assert_eq!(code, Some(0), "{said_alone}");
+    let (alone, model) = (csv(root), contents(&record(&root.join("results/p/latest")))[4].clone());
+    let (code, said) = said(root, &["run", "p.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (all, run) = (csv(root), root.join("results/p/latest"));
+    let split = |it: &str| it.split(',').nth(2).unwrap().to_owned();
+    let mut words: Vec<String> = all.lines().skip(1).map(split).collect();
+    words.sort();
+    words.dedup();
+    let expected = ["best", "oracle.target.test", "recorded.other.test", "train", "validate"];
+    assert_eq!(words, expected, "{all}");
+    for recorded in ["oracle.target.test", "recorded.other.test"] {
+        assert_eq!(rows(&all, recorded).len(), 6, "accuracy and loss of three epochs: {all}");
+    }
+    // What is recorded moves nothing: neither the training nor which epoch is the best.
+    for word in ["train", "validate", "best"] {
+        assert_eq!(rows(&all, word), rows(&alone, word));
+    }
+    let stages = record(&run)["trials"][0].clone();
+    let inputs = stages[4]["inputs"].as_array().unwrap();
+    let oracles: Vec<&str> = inputs
+        .iter()
+        .filter(|input| input["oracle"] == true)
+        .map(|input| input["key"].as_str().unwrap())
+        .collect();
+    assert_eq!(oracles, ["validate.1"]);
+    // The artifact has other metrics, and so another digest; its weights are the same bytes.
+    assert_ne!(contents(&record(&run))[4], model);
+    let verified = runner(root, &["verify", "p"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
+}
+
+#[test]
+fn one_split_in_brackets_is_the_same_as_without_them() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    assert_eq!(said(root, &[&["run", "p.toml"][..], &ALONE].concat()).0, Some(0));
+    let listed = ["run", "p.toml", "--set", "stages.adapted.validate=[\"source.valid\"]"];
+    let (code, said) = said(root, &listed);
+    assert!(code == Some(0) && said.contains("nothing to do"), "{said}");
+}
+
+#[test]
+fn labels_of_the_target_are_marked_in_charts_and_both_losses_are_on_one() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    assert_eq!(said(root, &["run", "p.toml"]).0, Some(0));
+    let page = fs::read_to_string(root.join("results/p/latest/report.html")).unwrap();
+    for word in ["oracle.target.test", "recorded.other.test", "train class loss", "validate loss"] {
+        assert!(page.contains(&format!(">{word}</text>")), "{word}");
+    }
+    let plotted = runner(root, &["plot", "p", "--out", "figures"]);
+    assert_eq!(plotted.status.code(), Some(0), "{}", text(&plotted.stderr));
+    let losses = fs::read_to_string(root.join("figures/net-loss.csv")).unwrap();
+    assert!(
+        losses.contains(",train class loss,1,") && losses.contains(",validate loss,2,"),
+        "{losses}"
+    );
+    assert!(!root.join("figures/net-class_loss.csv").exists(), "they are in one picture");
+    // The first of them may be of a target as well, where nothing goes by it.
+    let target =
+        ["--set", "stages.adapted.validate=\"target.test\"", "--set", "stages.adapted.epochs=2"];
+    let without =
+        fs::read_to_string(root.join("p.toml")).unwrap().replace("keep_best = \"accuracy\"", "");
+    fs::write(root.join("p.toml"), without).unwrap();
+    let (code, said) = said(root, &[&["run", "p.toml"][..], &target].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(rows(&csv(root), "validate").len(), 4, "its name in the CSV stays");
+    let page = fs::read_to_string(root.join("results/p/latest/report.html")).unwrap();
+    assert!(page.contains(">validate (oracle)</text>"), "marked where it is shown");
+}
+
+#[test]
+fn labels_of_the_target_never_decide() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    // Of another data set than what is adapted to, but made from it.
+    let normalised = "\n[stages.shown]\nkind = \"normalize\"\ninput = \"target\"\n";
+    let whole = fs::read_to_string(root.join("p.toml")).unwrap() + normalised;
+    fs::write(root.join("p.toml"), whole).unwrap();
+    let first = "stages.adapted.validate=[\"shown.test\", \"source.valid\"]";
+    let (code, refused) = said(root, &["check", "p.toml", "--set", first]);
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("`keep_best` would go by labels of the target domain"), "{refused}");
+    let advised =
+        "put labelled images of the source first, which decide, and `shown.test` behind them";
+    assert!(refused.contains(advised), "{refused}");
+    let behind = "stages.adapted.validate=[\"source.valid\", \"shown.test\"]";
+    assert_eq!(said(root, &["check", "p.toml", "--set", behind]).0, Some(0));
+    // Nor can a sweep select by them.
+    let sweep = "\n[sweep]\naxes = { \"stages.adapted.optimizer.lr\" = [0.1, 0.01] }\n\n\
+                 [sweep.select]\nstage = \"adapted\"\nby = \"oracle.target.test.accuracy\"\n";
+    let whole = PIPELINE.to_owned() + sweep;
+    fs::write(root.join("s.toml"), whole).unwrap();
+    let (code, refused) = said(root, &["check", "s.toml"]);
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("`oracle` is not a split of a training's metrics"), "{refused}");
+}
+
+#[test]
+fn a_list_to_validate_on_has_names_and_each_of_them_once() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    for (list, why) in [
+        ("[]", "`validate` is empty"),
+        ("[\"source.valid\", \"source.valid\"]", "`validate` names `source.valid` twice"),
+        ("[\"source.valid\", \"source.w\"]", "has no split `w`"),
+        ("[\"source.valid\", 3]", "`validate.1` must be the name of a stage"),
+    ] {
+        let set = format!("stages.adapted.validate={list}");
+        let (code, said) = said(root, &["check", "p.toml", "--set", &set]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    let (_, emptied) = said(root, &["check", "p.toml", "--set", "stages.net.validate=[]"]);
+    assert!(emptied.contains("leave `validate` out to do without it"), "{emptied}");
+    let without = PIPELINE.replacen("validate = \"source.valid\"\n", "", 1);
+    fs::write(root.join("p.toml"), without).unwrap();
+    assert_eq!(said(root, &["check", "p.toml"]).0, Some(0));
+}
+
+#[test]
+fn trials_that_a_search_ends_early_have_the_names_too_and_each_epoch_once() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    let sweep = "\n[sweep]\naxes = { \"stages.adapted.optimizer.lr\" = [1e-5, 0.01] }\n\n\
+                 [sweep.select]\nstage = \"adapted\"\nby = \"validate.loss\"\n\n\
+                 [sweep.halving]\nmin_epochs = 1\nfactor = 2\n";
+    fs::write(root.join("p.toml"), PIPELINE.to_owned() + sweep).unwrap();
+    let (code, said) = said(root, &["sweep", "p.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let trials = root.join("results/p/latest/trials");
+    let mut lengths: Vec<usize> = ["000", "001"]
+        .iter()
+        .map(|trial| {
+            let csv = fs::read_to_string(trials.join(trial).join("adapted.csv")).unwrap();
+            assert!(!csv.contains('@'), "{csv}");
+            let recorded = rows(&csv, "oracle.target.test").len();
+            assert_eq!(recorded, rows(&csv, "validate").len(), "{csv}");
+            recorded
+        })
+        .collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [2, 6], "one trial ended after an epoch, the other went on: {said}");
+}
