@@ -9,9 +9,10 @@ use super::Error;
 use crate::cli::BackendOption;
 use crate::data::outside::Known;
 use crate::exec::{Done, End, Holdings};
+use crate::nn::dispatch;
 use crate::report::finished::FinishedRun;
 use crate::report::live::{Counted, Live, live_runs};
-use crate::report::results;
+use crate::report::{results, runs};
 use crate::scratch;
 use crate::stages::Failure;
 use crate::store::Store;
@@ -30,7 +31,8 @@ impl SoFar {
     /// When this runner does not take its pipeline, files that it reads are not here, or an artifact is damaged.
     pub fn of(live: &Live, counted: &Counted) -> Result<Option<Self>, Error> {
         let Some(begun) = live.begun() else { return Ok(None) };
-        let backend = BackendOption { backend: Some(begun.backend) };
+        let backend = Some(begun.backend).filter(|it| it != dispatch::NO_GPU);
+        let backend = BackendOption { backend };
         super::outside::read_for(&backend);
         let load = |file: &_| super::trials_of(file, begun.sweep);
         let trials = super::of_text(&begun.text, &begun.file, load)?;
@@ -67,12 +69,19 @@ impl SoFar {
     }
 }
 
-/// The newest run that `word` stands for and that goes on: by its id, the beginning of that, or the name of its `pipeline`.
+/// The newest run that `word` stands for and that goes on: by its id, the beginning of that, or the name of its `pipeline`,
+/// of which no run ended since.
 pub(super) fn going_on(results: &Path, word: &Path, pipeline: Option<&str>) -> Option<Live> {
     let word = word.to_str()?;
+    // Names of runs begin with a time: those of finished ones with that of their end.
+    let ended_since = |live: &Live| {
+        let newest = runs::latest(&results.join(&live.pipeline));
+        newest.is_some_and(|folder| folder.file_name().is_some_and(|name| *name > *live.run))
+    };
+    let of_pipeline = |live: &Live, name: &str| live.pipeline == name && !ended_since(live);
     let is_meant = |live: &Live| match pipeline {
-        Some(name) => live.pipeline == name,
-        None => live.pipeline == word || (!word.is_empty() && live.run.starts_with(word)),
+        Some(name) => of_pipeline(live, name),
+        None => of_pipeline(live, word) || (!word.is_empty() && live.run.starts_with(word)),
     };
     live_runs(results).into_iter().rfind(|live| !live.holder.dead && is_meant(live))
 }

@@ -138,8 +138,8 @@ impl TrainingSplit {
     }
 
     fn named(word: &str) -> Option<Self> {
-        let is_recorded = |start: &&str| word.strip_prefix(*start).is_some_and(|it| !it.is_empty());
-        if [Self::RECORDED, Self::ORACLE, Self::UNNAMED].iter().any(|it| is_recorded(it)) {
+        let is_recorded = |start: &str| word.strip_prefix(start).is_some_and(|it| !it.is_empty());
+        if [Self::RECORDED, Self::ORACLE, Self::UNNAMED].into_iter().any(is_recorded) {
             return Some(Self::Recorded(word.to_owned()));
         }
         Self::ALL.into_iter().find(|split| split.word() == word)

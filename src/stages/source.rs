@@ -46,11 +46,7 @@ impl Source {
     /// That there is no such file or folder.
     pub(super) fn absent(&self) -> Option<Diagnostic> {
         let Self::File { path, span, .. } = self else { return None };
-        let failure = match find(path) {
-            Ok(_) => return None,
-            Err(Halt::Failed(failure)) => failure,
-            Err(Halt::Interrupted | Halt::Paused { .. }) => return None,
-        };
+        let Err(Halt::Failed(failure)) = find(path) else { return None };
         let mut problem = Diagnostic::at(*span, failure.message, "nothing is there");
         problem.help = failure.help;
         Some(problem)

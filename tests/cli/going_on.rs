@@ -193,6 +193,8 @@ fn the_report_of_a_cached_run_has_the_time_of_the_run_that_did_the_work() {
         assert!(built_in > 0.0 && built_in <= seconds(stage), "{built_in} of {}", seconds(stage));
         assert!(first["trials"][0][stage].get("built_in").is_none());
     }
+    let page = fs::read_to_string(root.join("results/going/latest/report.html")).unwrap();
+    assert!(page.contains(">Learning rate<") && !page.contains("Lambda"), "nothing has a lambda");
     let plotted = runner(root, &["plot", "going", "--out", "figures"]);
     assert!(plotted.status.success(), "{}", text(&plotted.stderr));
     let times = fs::read_to_string(root.join("figures/times.csv")).unwrap();

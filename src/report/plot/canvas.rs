@@ -106,6 +106,9 @@ pub(super) fn fitted_apart(names: &[&str], size: f64, room: f64) -> Vec<String> 
     let first: Vec<char> = names[0].chars().collect();
     let same = |name: &&str| name.chars().zip(&first).take_while(|(a, b)| a == *b).count();
     let common = names.iter().map(same).min().unwrap_or(0);
+    // Not in the middle of a word, but for very long ones.
+    let word = first[..common].iter().rev().take_while(|it| !it.is_whitespace()).count();
+    let common = common - word.min(6).min(common);
     let rest: Vec<String> = names
         .iter()
         .map(|it| format!("…{}", it.chars().skip(common).collect::<String>()))

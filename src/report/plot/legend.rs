@@ -16,7 +16,7 @@ const LINE: f64 = 18.0;
 /// many entries do not fit is said in its last line.
 pub(super) fn draw(canvas: &mut Canvas, top: f64, entries: &[LegendEntry]) {
     let (left, right) = (14.0, canvas.width - 8.0);
-    let lowest = 2.0 * top - LINE;
+    let lowest = 2.0 * top - 10.0 - LINE;
     let names: Vec<&str> = entries.iter().map(|it| it.name).collect();
     let names = fitted_apart(&names, 11.0, right - left - 34.0);
     let (mut x, mut y) = (left, top + 12.0);

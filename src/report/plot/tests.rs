@@ -204,5 +204,5 @@ fn names_that_differ_still_do_when_they_are_shortened() {
     let both = [&*hidden[0], "b", &*hidden[1]];
     let shown = canvas::fitted_apart(&both, 11.0, 200.0);
     assert!(shown[0].starts_with("1: a") && shown[2].starts_with("3: a"), "{shown:?}");
-    assert_eq!(canvas::fitted_apart(&[&c], 11.0, 2000.0), [c.clone()]);
+    assert_eq!(canvas::fitted_apart(&[&c], 11.0, 2000.0)[0], c);
 }
