@@ -1,7 +1,7 @@
 //! A value for each pair of two settings.
 
 use super::axis::short;
-use super::canvas::{Anchor, Canvas, fitted, width_of};
+use super::canvas::{Anchor, Canvas, fitted, fitted_apart, width_of};
 use super::color::ramp;
 
 /// A heat map.
@@ -31,9 +31,10 @@ pub(super) fn draw(heat: &Heat) -> Canvas {
     let all = || heat.values.iter().flatten().flatten().copied();
     let (low, high) =
         all().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), it| (a.min(it), b.max(it)));
-    for (row, values) in heat.values.iter().enumerate() {
+    let names: Vec<&str> = heat.rows.iter().map(String::as_str).collect();
+    let names = fitted_apart(&names, 11.0, 150.0);
+    for (row, (values, name)) in heat.values.iter().zip(names).enumerate() {
         let top = 10.0 + tall * row as f64;
-        let name = fitted(&heat.rows[row], 11.0, 150.0);
         canvas.text(left - 6.0, top + tall / 2.0 + 4.0, Anchor::End, "q", &name);
         for (column, value) in values.iter().enumerate() {
             let at = left + wide * column as f64;
@@ -52,9 +53,9 @@ pub(super) fn draw(heat: &Heat) -> Canvas {
             }
         }
     }
-    for (column, name) in heat.columns.iter().enumerate() {
+    let names: Vec<&str> = heat.columns.iter().map(String::as_str).collect();
+    for (column, name) in fitted_apart(&names, 11.0, wide - 2.0).into_iter().enumerate() {
         let at = left + wide * (column as f64 + 0.5);
-        let name = fitted(name, 11.0, wide - 2.0);
         canvas.text(at, bottom + 16.0, Anchor::Middle, "q", &name);
     }
     canvas.text((left + right) / 2.0, bottom + 36.0, Anchor::Middle, "", &heat.x);

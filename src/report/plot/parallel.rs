@@ -1,7 +1,7 @@
 //! Parallel coordinates: a trial is a line over its settings and scores, coloured by the last.
 
 use super::axis::{PlotAxis, Scale};
-use super::canvas::{Anchor, Canvas, escape, fitted};
+use super::canvas::{Anchor, Canvas, escape, fitted, fitted_apart};
 use super::color::ramp;
 
 /// A chart of parallel coordinates.
@@ -75,12 +75,15 @@ pub(super) fn draw(parallel: &Parallel) -> Canvas {
         canvas.line((x, top - 6.0), (x, bottom + 6.0), "frame");
         let name = fitted(&upright.name, 12.0, gap - 10.0);
         canvas.text(x, if at % 2 == 0 { 16.0 } else { 32.0 }, Anchor::Middle, "", &name);
-        for (value, text) in axis.ticks(5.0) {
-            let y = axis.at(value);
+        let ticks = axis.ticks(5.0);
+        let texts: Vec<&str> = ticks.iter().map(|it| it.1.as_str()).collect();
+        let texts = fitted_apart(&texts, 11.0, 74.0);
+        for ((value, _), text) in ticks.iter().zip(texts) {
+            let y = axis.at(*value);
             canvas.line((x - 4.0, y), (x, y), "frame");
             let (x, anchor) =
                 if at + 1 == count { (x + 6.0, Anchor::Start) } else { (x - 7.0, Anchor::End) };
-            canvas.text(x, y + 4.0, anchor, "q halo", &fitted(&text, 11.0, 74.0));
+            canvas.text(x, y + 4.0, anchor, "q halo", &text);
         }
     }
     canvas
