@@ -91,7 +91,7 @@ fn labels_of_an_old_sweep_whose_axes_overlap_are_doubted_beside_every_number() {
     has(&said(root, &["report", RUN])[1]);
     has(&fs::read_to_string(folder.join("report.html")).unwrap());
     has(&said(root, &["plot", RUN])[1]);
-    has(&fs::read_to_string(folder.join("plots/net-class_loss.svg")).unwrap());
+    has(&fs::read_to_string(folder.join("plots/net-loss.svg")).unwrap());
     let [verified, _] = said(root, &["verify"]);
     has(&verified);
     // What it wrote is still what it wrote.
