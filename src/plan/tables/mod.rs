@@ -375,7 +375,7 @@ fn published(
     keys.may_be_tables("published", |keys| published_one(keys, "", percent, names));
     let Some(node) = keys.node("published") else { return Ok(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
-        cite = \"Ganin et al. 2016, Table 1\" }]";
+        cite = \"Ganin et al. 2016, Table 2\" }]";
     let Value::Array(items) = &node.value else {
         let found = format!("found {}", node.value.type_name());
         let message = "`published` must be an array of tables";
