@@ -9,6 +9,7 @@ pub mod checksum;
 pub mod classes;
 pub mod convert;
 pub mod corrupt;
+pub mod crop;
 mod dataset;
 pub mod dead_leaves;
 mod disk;

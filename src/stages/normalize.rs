@@ -1,4 +1,4 @@
-//! `normalize`: size, border, channels, and the mean and deviation that batches are made with.
+//! `normalize`: size, part, border, channels, and the mean and deviation that batches are made with.
 //!
 //! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
 
@@ -11,8 +11,9 @@ use super::{
 use crate::config::node::{Node, Value};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
+use crate::data::crop::center_crop;
 use crate::data::pad::{pad, padded_size};
-use crate::data::resize::resize;
+use crate::data::resize::{NewSize, resize};
 use crate::data::statistics::{PixelMoments, moments};
 use crate::data::{DataError, Dataset};
 use crate::progress::Unit;
@@ -26,7 +27,9 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct Normalize {
-    resize: Option<(usize, usize)>,
+    resize: Option<NewSize>,
+    /// Height and width of the middle that stays.
+    center_crop: Option<(usize, usize)>,
     /// Rows above and below, columns left and right.
     pad: Option<(usize, usize)>,
     channels: Option<usize>,
@@ -41,19 +44,44 @@ enum PerChannel {
     All(f32),
     /// One each.
     Each(Vec<f32>),
+    /// Those that networks were trained with: a name in [`PRESETS`] and its numbers.
+    Preset([f32; 3]),
     /// That of the train split.
     Auto,
 }
 
 const LARGEST: usize = 16_384;
 
+/// A word for the numbers of three channels, and what it stands for.
+struct Preset {
+    word: &'static str,
+    about: &'static str,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// What `mean` and `std` may be by name. A new one is a line here.
+const PRESETS: &[Preset] = &[Preset {
+    word: "imagenet",
+    about: "that of torchvision's networks",
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+}];
+
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     keys.about(&[
         ("input", "data set to change"),
-        ("resize", "height and width of the images; one number for both"),
+        (
+            "resize",
+            "height and width of the images; one number for both, `{ shorter = 256 }` for the shorter side alone",
+        ),
+        (
+            "center_crop",
+            "height and width of the middle of each image that stays, after `resize`; one number for both",
+        ),
         (
             "pad",
-            "black pixels around each image, after `resize`; of two numbers, rows above and below \
+            "black pixels around each image, after `resize` and `center_crop`; of two numbers, rows above and below \
              and columns left and right",
         ),
         (
@@ -64,17 +92,20 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         ("std", "what each channel is then divided by"),
     ]);
     let input = keys.reference("input", Wants::Dataset);
-    let resize = size(keys);
+    let resize = new_size(keys);
+    let center_crop = crop(keys);
     let pad = border(keys);
     let channels = keys
         .count("channels", 1..=3)
         .such_that("1 or 3", |channels| matches!(channels, 1 | 3))
         .optional();
-    let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
-    let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
+    let mean = per_channel(keys, "mean", 0.0, "finite", |_| true, |preset| preset.mean);
+    let above = |value| value > 0.0;
+    let std = per_channel(keys, "std", 1.0, "finite and above 0", above, |preset| preset.std);
     input?;
     Ok(Box::new(Normalize {
         resize: resize?,
+        center_crop: center_crop?,
         pad: pad?,
         channels: channels?,
         mean: mean?,
@@ -82,16 +113,31 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     }))
 }
 
-/// `resize = 32` or `resize = [32, 48]`, height and width.
-fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
+/// Height and width, or one number for both, as a schema has them.
+fn sides() -> [serde_json::Value; 2] {
+    let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
+    let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
+        "description": "height and width" });
+    [both, side]
+}
+
+/// `resize = 32`, `resize = [32, 48]`, height and width, or `resize = { shorter = 256 }`.
+fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
     keys.may_be("resize", || {
-        let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
-        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-            "description": "height and width" });
-        json!({ "anyOf": [both, side] })
+        let [both, side] = sides();
+        let shorter = json!({ "type": "object", "properties": { "shorter": side.clone() },
+            "required": ["shorter"], "additionalProperties": false,
+            "description": "{ shorter = pixels }" });
+        json!({ "anyOf": [both, side, shorter] })
     });
     let Some(node) = keys.node("resize") else { return Ok(None) };
-    let size = two_lengths(node, 1);
+    let size = match &node.value {
+        Value::Table(table) => {
+            let entry = table.entries.get("shorter").filter(|_| table.entries.len() == 1);
+            entry.and_then(|entry| length(&entry.node, 1)).map(NewSize::Shorter)
+        }
+        _ => two_lengths(node, 1).map(|(height, width)| NewSize::Fixed(height, width)),
+    };
     if size.is_none() {
         return Err(keys.problem(
             Diagnostic::at(
@@ -99,10 +145,32 @@ fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
                 format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
                 format!("found {}", node.shown()),
             )
-            .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
+            .help(
+                "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
+                 shape of each image",
+            ),
         ));
     }
     keys.record("resize", node.to_toml());
+    Ok(size)
+}
+
+/// `center_crop = 224` or `center_crop = [224, 224]`, height and width.
+fn crop(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
+    keys.may_be("center_crop", || json!({ "anyOf": sides() }));
+    let Some(node) = keys.node("center_crop") else { return Ok(None) };
+    let size = two_lengths(node, 1);
+    if size.is_none() {
+        return Err(keys.problem(
+            Diagnostic::at(
+                node.span,
+                format!("`center_crop` must be a height and a width from 1 to {LARGEST} pixels"),
+                format!("found {}", node.shown()),
+            )
+            .help("write `center_crop = [224, 224]`, or `center_crop = 224` for the same"),
+        ));
+    }
+    keys.record("center_crop", node.to_toml());
     Ok(size)
 }
 
@@ -132,12 +200,7 @@ fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
 
 /// Two numbers of pixels from `least` on, or one for both.
 fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
-    let length = |node: &Node| match node.value {
-        Value::Integer(length) => {
-            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
-        }
-        _ => None,
-    };
+    let length = |node| length(node, least);
     match &node.value {
         Value::Array(items) => match items.as_slice() {
             [first, second] => length(first).zip(length(second)),
@@ -147,19 +210,34 @@ fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
+/// A number of pixels from `least` on.
+fn length(node: &Node, least: usize) -> Option<usize> {
+    match node.value {
+        Value::Integer(length) => {
+            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
+        }
+        _ => None,
+    }
+}
+
+/// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]`, `mean = "auto"` or `mean = "imagenet"`.
 fn per_channel(
     keys: &mut Keys,
     key: &'static str,
     default: f32,
     demand: &str,
     holds: fn(f32) -> bool,
+    of: fn(&Preset) -> [f32; 3],
 ) -> Result<PerChannel, Noted> {
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
         let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
         let auto = json!({ "enum": ["auto"], "description": "that of the train split" });
-        json!({ "anyOf": [auto, number, each], "default": default })
+        let word = |it: &Preset| json!({ "enum": [it.word], "description": it.about });
+        let mut any = vec![auto];
+        any.extend(PRESETS.iter().map(word));
+        any.extend([number, each]);
+        json!({ "anyOf": any, "default": default })
     });
     let Some(node) = keys.node(key) else {
         keys.record(key, f64::from(default));
@@ -180,6 +258,10 @@ fn per_channel(
     };
     let value = match &node.value {
         Value::String(word) if word == "auto" => Some(PerChannel::Auto),
+        Value::String(word) => {
+            let preset = PRESETS.iter().find(|it| it.word == word);
+            preset.map(|it| PerChannel::Preset(of(it)))
+        }
         Value::Array(items) if matches!(items.len(), 1 | 3) => {
             items.iter().map(number).collect::<Option<_>>().map(PerChannel::Each)
         }
@@ -189,7 +271,7 @@ fn per_channel(
         return Err(keys.problem(
             Diagnostic::at(
                 node.span,
-                format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
+                format!("`{key}` must be {}, or a number for each channel, {demand}", words()),
                 format!("found {}", node.shown()),
             )
             .help(format!(
@@ -201,19 +283,34 @@ fn per_channel(
     Ok(value)
 }
 
+/// The words that `mean` and `std` may be.
+fn words() -> String {
+    let words = std::iter::once("auto").chain(PRESETS.iter().map(|it| it.word));
+    words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
 impl PerChannel {
+    /// The numbers that it has for each channel; `None` where it has one for all, or they are those of the data.
+    fn each(&self) -> Option<&[f32]> {
+        match self {
+            Self::Each(values) => Some(values),
+            Self::Preset(values) => Some(values),
+            Self::All(_) | Self::Auto => None,
+        }
+    }
+
     fn resolve(
         &self,
         channels: usize,
         auto: impl FnOnce() -> Result<Vec<f32>, DataError>,
     ) -> Result<Vec<f32>, DataError> {
-        match self {
-            Self::All(value) => Ok(vec![*value; channels]),
-            Self::Each(values) if values.len() == channels => Ok(values.clone()),
-            Self::Each(values) => {
+        match (self, self.each()) {
+            (Self::All(value), _) => Ok(vec![*value; channels]),
+            (_, Some(values)) if values.len() == channels => Ok(values.to_vec()),
+            (_, Some(values)) => {
                 Err(DataError::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
             }
-            Self::Auto => auto(),
+            (_, None) => auto(),
         }
     }
 }
@@ -278,12 +375,12 @@ impl Stage for Normalize {
         let channels = self.channels.or(input.channels);
         let mut problems = Vec::new();
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
-            match (values, channels, &input.splits) {
-                (PerChannel::Each(values), Some(channels), _) if values.len() != channels => {
+            match (values.each().zip(channels), values, &input.splits) {
+                (Some((values, channels)), ..) if values.len() != channels => {
                     let problem = Problem::at(key, mismatch(values.len(), channels));
                     problems.push(problem.help(fitting(channels)));
                 }
-                (PerChannel::Auto, _, Some(splits)) if !splits.contains_key("train") => {
+                (_, PerChannel::Auto, Some(splits)) if !splits.contains_key("train") => {
                     let message = "\"auto\" is taken from the split `train`, which is not there";
                     let advice = format!("give a number for all channels: `{key} = 0.5`");
                     problems.push(Problem::at(key, message).help(advice));
@@ -291,10 +388,27 @@ impl Stage for Normalize {
                 _ => {}
             }
         }
+        let size = match self.resize {
+            Some(NewSize::Fixed(height, width)) => Some((height, width)),
+            Some(new) => input.size.and_then(|size| new.of(size)),
+            None => input.size,
+        };
+        if let (Some((height, width)), Some(part)) = (size, self.center_crop)
+            && (height < part.0 || width < part.1)
+        {
+            let message = format!(
+                "the images have {height}x{width} pixels there, fewer than the {}x{} of their middle that stays",
+                part.0, part.1
+            );
+            problems.push(
+                Problem::at("center_crop", message)
+                    .help("enlarge the images first, for example by `resize = { shorter = 256 }`"),
+            );
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let size = self.resize.or(input.size);
+        let size = self.center_crop.or(size);
         let size = size.and_then(|size| padded_size(size, self.pad.unwrap_or_default()));
         Ok(Product::Dataset(DatasetShape { channels, size, ..input }))
     }
@@ -307,11 +421,22 @@ impl Stage for Normalize {
             for split in set.splits.values_mut() {
                 split.images = resize(&split.images, size, &context.watch())?;
             }
-        } else if let Some(name) =
+        }
+        if let Some(size) = self.center_crop {
+            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
+            context.progress.begin("center crop", Some(total as u64), Unit::Images);
+            for split in set.splits.values_mut() {
+                split.images = center_crop(&split.images, size, &context.watch())?;
+            }
+        }
+        if let Some(name) =
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
         {
             return Err(Failure::new(format!("the images of `{name}` differ in size"))
-                .help("add `resize = [height, width]` to make them alike")
+                .help(match self.resize {
+                    Some(_) => "add `center_crop = 224` to make them alike, after `resize`",
+                    None => "add `resize = [height, width]` to make them alike",
+                })
                 .into());
         }
         if let Some(border) = self.pad {

@@ -70,6 +70,10 @@ impl Training {
                 "which labelled images a step takes: each once a pass, every class equally often, or so many images of so many classes",
             ),
             ("batch_size", "images per step, of each domain"),
+            (
+                "drop_last",
+                "whether images at the end of a pass are left out that do not fill a batch",
+            ),
             ("optimizer", "how gradients change the parameters"),
             ("optimizers", "other optimizers for some parts of the network, by the part's name"),
             ("schedule", "how the learning rate changes over time"),
@@ -114,6 +118,7 @@ impl Training {
         let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
         let sampler = sampler::read(keys);
         let batch_size = read_batch_size(keys, sampler.as_deref().ok());
+        let drop_last = read_drop_last(keys, sampler.as_deref().ok());
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
         let augment = Augment::read(keys);
@@ -141,6 +146,7 @@ impl Training {
             epoch: epoch?,
             sampler: sampler?,
             batch_size: batch_size?,
+            drop_last: drop_last?,
             optimizer: optimizer?,
             groups: groups?,
             batch_norm: batch_norm?.or(usual).unwrap_or(BatchNormFamily::Separate),
@@ -295,6 +301,21 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Resul
         ));
     }
     Ok(size)
+}
+
+/// `drop_last`, which is not recorded where nothing is dropped: a training is the same whether or not somebody says so.
+fn read_drop_last(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Result<bool, Noted> {
+    let is_full = sampler.is_some_and(|it| it.batch_size().is_some()) && !keys.is_describing();
+    let written = keys.peek("drop_last").map(|node| node.span);
+    let drops = keys.boolean("drop_last").or(false)?;
+    if let (true, Some(span)) = (is_full, written) {
+        let message = "`drop_last` decides nothing: every batch of this sampler is full";
+        return Err(keys.problem(Diagnostic::at(span, message, "of no use").help("leave it out")));
+    }
+    if !drops {
+        keys.take("drop_last");
+    }
+    Ok(drops)
 }
 
 /// `pretrain` and `finetune` differ in what may be written in the file, not in what they do.

@@ -16,6 +16,7 @@ mod cutout;
 mod flip;
 pub mod mixup;
 mod random_crop;
+mod random_erasing;
 mod resized_crop;
 mod rotation;
 
@@ -53,6 +54,7 @@ const TRANSFORMS: &[TransformKind] = &[
     rotation::KIND,
     color_jitter::KIND,
     cutout::KIND,
+    random_erasing::KIND,
 ];
 
 /// The key of the changes of a training's images.
@@ -182,6 +184,23 @@ pub fn change(image: &mut Pixels, changes: &[PixelChanges], row: usize) {
             PixelChanges::Blank(each) => cutout::blank(image, each[row]),
         }
     }
+}
+
+/// Reads two numbers above 0 and at most `most`, of which the second is not smaller.
+fn rising(
+    keys: &mut Keys,
+    key: &'static str,
+    most: f64,
+    default: [f64; 2],
+) -> Result<[f64; 2], Noted> {
+    let expected = if most.is_finite() {
+        "two numbers above 0 and at most 1, rising"
+    } else {
+        "two numbers above 0, rising"
+    };
+    let fits = move |it: &Vec<f64>| matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite());
+    let pair = keys.floats(key).such_that(expected, fits).or(default.to_vec())?;
+    Ok([pair[0], pair[1]])
 }
 
 /// Uniform in `[from, to)`.

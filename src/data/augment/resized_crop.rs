@@ -1,7 +1,7 @@
 //! A random part of an image at the size of the whole (torchvision's `RandomResizedCrop` with
 //! antialiasing; Szegedy et al. 2015).
 
-use super::{Pixels, Transform, TransformKind, between};
+use super::{Pixels, Transform, TransformKind, between, rising};
 use crate::config::{Keys, Noted};
 use crate::data::Image;
 use crate::data::resize::Resizer;
@@ -23,26 +23,12 @@ struct ResizedCrop {
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
-    let pair = |keys: &mut Keys, key, most: f64, default: [f64; 2]| {
-        let expected = if most.is_finite() {
-            "two numbers above 0 and at most 1, rising"
-        } else {
-            "two numbers above 0, rising"
-        };
-        let pair = keys
-            .floats(key)
-            .such_that(expected, move |it| {
-                matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite())
-            })
-            .or(default.to_vec())?;
-        Ok([pair[0], pair[1]])
-    };
     keys.about(&[
         ("scale", "share of the area that the part has, at least and at most"),
         ("ratio", "width over height of the part, at least and at most"),
     ]);
-    let scale = pair(keys, "scale", 1.0, [0.08, 1.0]);
-    let ratio = pair(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
+    let scale = rising(keys, "scale", 1.0, [0.08, 1.0]);
+    let ratio = rising(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
     Ok(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))
 }
 
