@@ -305,6 +305,10 @@ impl ScoringRun<'_> {
                     )),
                 }
             }
+            if set.dataset.is_features() && stage.shown.any() {
+                let name = &dataset.stage;
+                context.progress.note(&format!("no pictures of `{name}`, which holds features"));
+            }
             pictures.samples(&stage.shown, context, (at_set, &key), &set)?;
         }
         pictures.save(&stage.shown, context)?;

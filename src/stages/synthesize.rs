@@ -1,5 +1,7 @@
 //! `synthesize`: makes a data set out of another by a recipe.
 
+use super::classes::named;
+use super::inputs::without_pixels;
 use super::{
     Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
     Stage,
@@ -208,6 +210,15 @@ impl Stage for Blend {
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let input = inputs.dataset("input");
+        let mut sets = vec![("input", input.clone())];
+        if matches!(self.background, Background::Photographs) {
+            sets.push(("background", inputs.dataset("background")));
+        }
+        let problems: Vec<Problem> =
+            sets.iter().filter_map(|(key, set)| without_pixels(set, key, BLENDS)).collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let (key, back) = match &self.background {
             Background::Generated(model) => ("background.size", Some((model.size, model.size))),
             Background::Photographs => ("background", inputs.dataset("background").size),
@@ -230,7 +241,7 @@ impl Stage for Blend {
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let watch = context.watch();
-        let digits = context.dataset("input")?;
+        let digits = of_images(context, "input", BLENDS)?;
         let photographs: Dataset;
         let (backgrounds, origin) = match &self.background {
             Background::Generated(model) => {
@@ -242,7 +253,7 @@ impl Stage for Blend {
                 (generated, vec![made_here()])
             }
             Background::Photographs => {
-                photographs = context.dataset("background")?;
+                photographs = of_images(context, "background", BLENDS)?;
                 let shares = share_photographs(&digits, &photographs)?;
                 (shares, photographs.provenance.clone())
             }
@@ -263,14 +274,32 @@ impl Stage for Corrupt {
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        Ok(Product::Dataset(inputs.dataset("input")))
+        let input = inputs.dataset("input");
+        match without_pixels(&input, "input", CORRUPTS) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(Product::Dataset(input)),
+        }
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        let clean = context.dataset("input")?;
+        let clean = of_images(context, "input", CORRUPTS)?;
         let corruption = Corruption::new(self.kind, self.severity);
         let corrupted = corrupt(&clean, &corruption, self.seed, &context.watch())?;
         Outcome::of_dataset(&corrupted, context)
+    }
+}
+
+/// What these recipes do, for those who give them something else than images.
+const BLENDS: &str = "`blend` mixes pixels";
+const CORRUPTS: &str = "`corrupt` changes pixels";
+
+/// The data set at `key`, which must hold pixels.
+fn of_images(context: &Context, key: &str, does: &str) -> Result<Dataset, Halt> {
+    let set = context.dataset(key)?;
+    let shape = DatasetShape { features: set.is_features(), ..DatasetShape::unknown() };
+    match without_pixels(&shape, key, does) {
+        Some(problem) => Err(named(problem, key).into()),
+        None => Ok(set),
     }
 }
 
