@@ -88,6 +88,11 @@ pub(super) struct OpenedSplit {
 }
 
 impl OpenedSplit {
+    /// The split `split` of a data set that has it.
+    pub(super) fn of(dataset: Dataset, split: &str) -> Self {
+        Self { dataset, split: split.to_owned() }
+    }
+
     pub(super) fn split(&self) -> &Split {
         &self.dataset.splits[&self.split]
     }

@@ -1,4 +1,4 @@
-//! `synthesize`: makes a data set out of another by a recipe.
+//! `synthesize`: makes a data set by a recipe, mostly out of another.
 
 use super::classes::named;
 use super::inputs::without_pixels;
@@ -11,22 +11,25 @@ use crate::config::{Diagnostic, Keys, Noted, Wants, Word, words};
 use crate::data::blend::{Backgrounds, SMALL_PHOTOGRAPHS, blend, share_photographs};
 use crate::data::corrupt::{Corruption, CorruptionKind, SEVERITIES, corrupt};
 use crate::data::dead_leaves::DeadLeaves;
+use crate::data::moons::{self, TwoMoons};
 use crate::data::{Dataset, Provenance};
 
 pub(super) const KIND: Kind = Kind {
     name: "synthesize",
-    about: "make a data set out of another by a recipe",
+    about: "make a data set by a recipe, mostly out of another",
     measures: Measures::Nothing,
     parse,
 };
 
 words! {
-    /// How a data set is made out of another.
+    /// How a data set is made.
     enum SynthesisRecipe {
         /// Its images are blended with backgrounds.
         Blend = "blend",
         /// Its images are made worse.
         Corrupt = "corrupt",
+        /// Points of two half circles, out of nothing.
+        TwoMoons = "two-moons",
     }
 }
 
@@ -53,6 +56,12 @@ struct Corrupt {
 }
 
 #[derive(Debug)]
+struct Moons {
+    moons: TwoMoons,
+    seed: u64,
+}
+
+#[derive(Debug)]
 enum Background {
     Generated(DeadLeaves),
     /// The data set at the key `background`.
@@ -67,25 +76,42 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
     keys.about(&[
         (
             "recipe",
-            "how images are built: the absolute difference between digit and background, per \
-             channel, or noise, blur and other corruptions of the image itself",
+            "how it is built: the absolute difference between digit and background, per \
+             channel, noise, blur and other corruptions of images, or points of two half circles",
         ),
         ("input", "data set whose images are changed"),
     ]);
-    let input = keys.reference("input", Wants::Dataset);
     match recipe? {
         SynthesisRecipe::Blend => {
+            let input = keys.reference("input", Wants::Dataset);
             let background = background(keys);
             let seed = defaults.seed(keys);
             input?;
             Ok(Box::new(Blend { background: background?, seed: seed? }))
         }
         SynthesisRecipe::Corrupt => {
+            let input = keys.reference("input", Wants::Dataset);
             let stage = corruption(keys, defaults);
             input?;
             Ok(Box::new(stage?))
         }
+        SynthesisRecipe::TwoMoons => Ok(Box::new(two_moons(keys, defaults)?)),
     }
+}
+
+fn two_moons(keys: &mut Keys, defaults: &Defaults) -> Result<Moons, Noted> {
+    keys.about(&[
+        ("samples", "points of each of the splits `train` and `test`, half of them of each moon"),
+        ("angle", "degrees by which the moons are turned, against the clock"),
+        ("noise", "standard deviation of the noise on either coordinate"),
+    ]);
+    let samples = keys.count("samples", 2..=1_000_000).or(300_usize);
+    let is_angle = |angle: &f64| (-360.0..=360.0).contains(angle);
+    let angle = keys.float("angle").such_that("degrees from -360 to 360", is_angle).or(0.0);
+    let noise = keys.float("noise").at_least(0.0).or(0.1);
+    let seed = defaults.seed(keys);
+    let moons = TwoMoons { samples: samples?, angle: angle?, noise: noise? };
+    Ok(Moons { moons, seed: seed? })
 }
 
 fn corruption(keys: &mut Keys, defaults: &Defaults) -> Result<Corrupt, Noted> {
@@ -286,6 +312,34 @@ impl Stage for Corrupt {
         let corruption = Corruption::new(self.kind, self.severity);
         let corrupted = corrupt(&clean, &corruption, self.seed, &context.watch())?;
         Outcome::of_dataset(&corrupted, context)
+    }
+}
+
+impl Stage for Moons {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
+        let names = moons::CLASSES.map(str::to_owned).to_vec();
+        let splits = moons::SPLITS.map(|name| (name.to_owned(), Some(self.moons.samples)));
+        Ok(Product::Dataset(DatasetShape {
+            splits: Some(splits.into_iter().collect()),
+            channels: Some(2),
+            size: Some((1, 1)),
+            features: true,
+            classes: Some(names.len()),
+            names: Some(names),
+            empty: Vec::new(),
+        }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        Outcome::of_dataset(&self.moons.generate(self.seed), context)
     }
 }
 
