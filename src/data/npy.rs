@@ -358,6 +358,36 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_read_in_both_forms_and_python_objects_are_not() {
+        let of = |descr: &str, shape: &str, data: &[u8]| {
+            let text =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let length = u16::try_from(text.len()).unwrap().to_le_bytes();
+            let bytes = [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), data].concat();
+            AnyArray::parse(&bytes.into())
+        };
+        let texts = |found: Result<AnyArray, String>| match found.unwrap() {
+            AnyArray::Texts(texts, shape) => (texts, shape),
+            AnyArray::Numbers(numbers) => panic!("{numbers:?}"),
+        };
+        let wide: Vec<u8> = "bü\0lamp"
+            .chars()
+            .filter(|it| *it != 'p')
+            .flat_map(|it| u32::from(it).to_le_bytes())
+            .collect();
+        assert_eq!(texts(of("<U3", "(2,)", &wide)), (vec!["bü".into(), "lam".into()], vec![2]));
+        assert_eq!(
+            texts(of("|S3", "(2, 1)", b"ab\0cde")),
+            (vec!["ab".into(), "cde".into()], vec![2, 1])
+        );
+        assert!(matches!(of("|u1", "(2,)", &[1, 2]), Ok(AnyArray::Numbers(_))));
+        assert!(of("|O", "(2,)", b"").unwrap_err().contains("astype(str)"));
+        assert!(of("|S3", "(2,)", b"ab").unwrap_err().contains("2 bytes of data"));
+        assert!(of("|S0", "(2,)", b"").unwrap_err().contains("0 bytes of data"));
+        assert!(of("|S1", "(1,)", &[0xff]).unwrap_err().contains("not Unicode"));
+    }
+
+    #[test]
     fn an_array_comes_back_as_it_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");

@@ -2,7 +2,7 @@
 """Writes files of features as numpy and scipy write them, to the folder features/, and what they hold to
 features.json: tests/goldens/features.rs reads them.
 
-    python3 features.py       # numpy 2.4, scipy 1.17 and safetensors 0.8
+    python3 features.py       # numpy 2.4, scipy 1.17, scikit-learn 1.9 and safetensors 0.8
 
 `moments` in features.json are the means and the deviations of numpy, which scikit-learn's StandardScaler has, too.
 """
@@ -12,6 +12,7 @@ import pathlib
 import numpy
 import scipy.io
 from safetensors.numpy import save_file
+from sklearn.datasets import make_moons
 
 HERE = pathlib.Path(__file__).parent
 OUT = HERE / "features"
@@ -57,5 +58,7 @@ held = {
     "words": words.tolist(),
     "domains": domains.tolist(),
     "moments": moments,
+    # x, y and class of scikit-learn's moons, without noise.
+    "moons": numpy.hstack([m[:, None] if m.ndim == 1 else m for m in make_moons(9, shuffle=False)]).tolist(),
 }
 (HERE / "features.json").write_text(json.dumps(held, indent=1) + "\n")

@@ -22,8 +22,8 @@ pub(super) fn figures(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
         let Some(plane) = run.extra(trial, stage, "boundary.csv")? else { continue };
         let Some(points) = run.extra(trial, stage, "points.csv")? else { continue };
         let (Some(plane), Some(points)) = (
-            by_model(plane, ["x", "y", "predicted"]),
-            by_model(points, ["dataset", "label", "x", "y"]),
+            by_model(&plane, ["x", "y", "predicted"]),
+            by_model(&points, ["dataset", "label", "x", "y"]),
         ) else {
             continue;
         };
@@ -50,7 +50,7 @@ pub(super) fn figures(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
 }
 
 /// The cells of some columns, by the model that they are of; `None` where a column is not there.
-fn by_model<const N: usize>(rows: CsvRows, columns: [&str; N]) -> Option<ByModel> {
+fn by_model<const N: usize>(rows: &CsvRows, columns: [&str; N]) -> Option<ByModel> {
     let place = |name: &str| rows.header.iter().position(|it| it == name);
     let model = place("model")?;
     let places: Vec<usize> = columns.iter().map(|name| place(name)).collect::<Option<_>>()?;

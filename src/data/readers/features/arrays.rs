@@ -256,7 +256,8 @@ impl NamedArray {
         let [rows, sides @ ..] = &shape[..] else {
             return Err(self.malformed("it is one number, not [N, D]"));
         };
-        let width = sides.iter().product();
+        let width = sides.iter().try_fold(1_usize, |width, side| width.checked_mul(*side));
+        let width = width.unwrap_or_default();
         if sides.is_empty() || width == 0 || *rows == 0 {
             return Err(self.malformed(format!("it has the shape {shape:?}, not [N, D]")));
         }

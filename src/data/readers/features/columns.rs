@@ -126,7 +126,7 @@ fn lines(
     Ok(())
 }
 
-/// The values of a line some of which are in quotes.
+/// The values of a line some of which are in quotes; none where a quote is not closed.
 fn quoted(line: &[u8], separator: u8) -> csv::ByteRecord {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -134,6 +134,9 @@ fn quoted(line: &[u8], separator: u8) -> csv::ByteRecord {
         .delimiter(separator)
         .from_reader(io::Cursor::new(line));
     let mut record = csv::ByteRecord::new();
+    if !line.iter().filter(|byte| **byte == b'"').count().is_multiple_of(2) {
+        return record;
+    }
     // A line in memory can be read, whatever is in it.
     let _ = reader.read_byte_record(&mut record);
     record
@@ -177,6 +180,9 @@ impl TableReader<'_> {
     }
 
     fn add(&mut self, line: usize, values: &[&[u8]]) -> Result<(), DataError> {
+        if values.is_empty() {
+            return Err(self.at(line, "a quote is opened and not closed"));
+        }
         if self.places.is_none() {
             let texts: Vec<String> = values.iter().map(|it| text_of(it)).collect();
             let places = match self.is_header || self.names_columns(&texts, line)? {
@@ -368,5 +374,136 @@ impl TableReader<'_> {
         let groups = places.group.map(|column| marks(found.groups, column)).transpose()?;
         let (place, width) = (file.to_owned(), places.features.len());
         Ok(FeatureTable { place, width, values: found.values, labels, groups })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::progress::Silent;
+
+    fn try_read(text: &str, names: [&str; 3]) -> Result<FeatureTable, DataError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let some = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let names = FeatureNames {
+            features: names[0].split(' ').filter_map(some).collect(),
+            labels: some(names[1]),
+            groups: some(names[2]),
+        };
+        let cancel = AtomicBool::new(false);
+        read(file.path(), &names, &Watch { progress: &Silent, cancel: &cancel })
+    }
+
+    const USUAL: [&str; 3] = ["", "", ""];
+
+    /// Width, values and labels.
+    fn found(text: &str, names: [&str; 3]) -> (usize, Vec<f32>, Marks) {
+        let table = try_read(text, names).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        (table.width, table.values, table.labels)
+    }
+
+    fn reason(text: &str, names: [&str; 3]) -> String {
+        let error = try_read(text, names).unwrap_err();
+        let text = error.to_string();
+        text.split_once(": ").map_or("", |(_, reason)| reason).to_owned()
+    }
+
+    #[test]
+    fn the_label_is_last_without_names_whatever_separates_the_values() {
+        let expected = (2, vec![0.5, -1.0, 3.0, 4.0], Marks::Numbers(vec![1, 0]));
+        for separator in [",", ";", "\t", " ", ", ", "   "] {
+            for end in ["\n", "\r\n", "\n\n"] {
+                let text =
+                    format!("0.5{separator}-1{separator}1{end}3{separator}4e0{separator}0{end}");
+                assert_eq!(found(&text, USUAL), expected, "{text:?}");
+                assert_eq!(found(&format!("\u{feff}{text}"), USUAL), expected);
+            }
+        }
+        let words = found("0.5,1,\"alarm, clock\"\n3,4,lamp\n", USUAL);
+        assert_eq!(words.2, Marks::Words(vec!["alarm, clock".into(), "lamp".into()]));
+        // numpy.savetxt writes labels as it writes features.
+        assert_eq!(found("0.5,1,2.000e+00\n", USUAL).2, Marks::Numbers(vec![2]));
+    }
+
+    #[test]
+    fn names_of_columns_say_which_is_the_label() {
+        let expected = (2, vec![0.5, 1.0], Marks::Words(vec!["cat".into()]));
+        for text in [
+            "a,b,label\n0.5,1,cat\n",
+            "Class;a;b\ncat;0.5;1\n",
+            "# a b y\n0.5 1 cat\n",
+            ",a,target,b\n0,0.5,cat,1\n",
+            "0,1,species\n0.5,1,cat\n",
+            "\"a\",\"b\",\"label\"\n0.5,1,cat\n",
+        ] {
+            let named = if text.contains("species") { ["", "species", ""] } else { USUAL };
+            assert_eq!(found(text, named), expected, "{text:?}");
+        }
+        // Numbers of columns before a word are names also where nobody says so.
+        assert_eq!(found("0,1,label\n0.5,1,cat\n", USUAL), expected);
+        let chosen = found("a,b,kind\n0.5,1,cat\n", ["b a", "kind", ""]);
+        assert_eq!((chosen.0, chosen.1), (2, vec![1.0, 0.5]));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_line_and_column() {
+        let of = |text| reason(text, USUAL);
+        assert_eq!(
+            of("1,2,0\n1,x,0\n"),
+            "line 2: column 2: `x` is not a finite number in single precision"
+        );
+        assert_eq!(
+            of("1,2,0\n\n1,,0\n"),
+            "line 3: column 2 is empty, where a finite number in single precision was expected"
+        );
+        assert_eq!(
+            of("1,2,0\n1,nan,0\n"),
+            "line 2: column 2: `nan` is not a finite number in single precision"
+        );
+        assert_eq!(
+            of("1,2,0\n1,1e40,0\n"),
+            "line 2: column 2: `1e40` is not a finite number in single precision"
+        );
+        assert_eq!(of("a,label\n1,0\n1,2,0\n"), "line 3: 3 values where 2 were expected");
+        assert_eq!(
+            of("a,label\n1,\n"),
+            "line 2: column 2 (`label`) is empty, where a label was expected"
+        );
+        assert!(
+            of("a,b,kind\n1,2,x\n")
+                .starts_with("line 1: no column is called as labels usually are")
+        );
+        assert!(of("a,class,label\n1,2,x\n").starts_with("line 1: several columns are called"));
+        assert!(of("0,1,2\n1,2,0\n").starts_with("line 1: 0, 1, 2, ...: numbers of columns"));
+        assert_eq!(of("1,2,0\n1,\"2,0\n"), "line 2: a quote is opened and not closed");
+        assert!(
+            of("1,2,0.5\n").contains(
+                "column 3: row 0 (from 0) has the label 0.5, which is not a whole number"
+            )
+        );
+        assert!(
+            of(",a,label\n0,1,x\n5,1,x\n")
+                .starts_with("line 3: column 1 (``): `5` is not the number of the row")
+        );
+        assert_eq!(of("7\n"), "line 1: one value, where a row is numbers and a label");
+        assert_eq!(of(""), "it is empty");
+        let named = |names| reason("a,b,a\n1,2,3\n", names);
+        assert_eq!(named(["", "a", ""]), "line 1: two columns are called `a`");
+        assert_eq!(named(["", "c", ""]), "line 1: no column is called `c`");
+        assert_eq!(
+            named(["b", "b", ""]),
+            "line 1: `b` is named as a feature and as a label or group"
+        );
+    }
+
+    #[test]
+    fn a_column_of_row_numbers_may_count_from_one() {
+        for first in [0, 1] {
+            let text = format!(",a,label\n{first},7,0\n{},8,1\n", first + 1);
+            assert_eq!(found(&text, USUAL).1, [7.0, 8.0]);
+        }
     }
 }
