@@ -17,6 +17,7 @@ mod error;
 pub mod fetch;
 pub mod glyphs;
 pub mod loader;
+pub mod moons;
 pub mod npy;
 pub mod outside;
 pub mod pad;

@@ -126,7 +126,7 @@ fn stage_of(plan: &Plan, task: NodeIndex) -> Option<(usize, &PlannedStage)> {
 /// Whether the pipeline leaves open something that others ask of a data set.
 fn is_open(product: &Product) -> bool {
     let Product::Dataset(shape) = product else { return false };
-    let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
+    let DatasetShape { splits, channels, size, features: _, classes: _, names, empty: _ } = shape;
     splits.is_none() || channels.is_none() || size.is_none() || names.is_none()
 }
 

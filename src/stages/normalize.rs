@@ -1,6 +1,7 @@
 //! `normalize`: size, part, border, channels, and the mean and deviation that batches are made with.
 //!
-//! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
+//! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made. Of features there is nothing else to set:
+//! with `"auto"` they are standardised by the train split.
 
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::data::convert::to_channels;
 use crate::data::crop::center_crop;
 use crate::data::pad::{pad, padded_size};
 use crate::data::resize::{NewSize, resize};
-use crate::data::statistics::{PixelMoments, moments};
+use crate::data::statistics::{PixelMoments, feature_moments, moments};
 use crate::data::{DataError, Dataset};
 use crate::progress::Unit;
 
@@ -88,8 +89,11 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
             "channels",
             "channels of the images: gray becomes RGB by repetition, RGB becomes gray by luminance",
         ),
-        ("mean", "what is subtracted from each channel, whose values go from 0 to 1"),
-        ("std", "what each channel is then divided by"),
+        (
+            "mean",
+            "what is subtracted from each channel, whose values go from 0 to 1, or from each feature",
+        ),
+        ("std", "what each channel or feature is then divided by"),
     ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = new_size(keys);
@@ -231,7 +235,7 @@ fn per_channel(
 ) -> Result<PerChannel, Noted> {
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
-        let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
+        let each = json!({ "type": "array", "items": number, "minItems": 1 });
         let auto = json!({ "enum": ["auto"], "description": "that of the train split" });
         let word = |it: &Preset| json!({ "enum": [it.word], "description": it.about });
         let mut any = vec![auto];
@@ -262,7 +266,7 @@ fn per_channel(
             let preset = PRESETS.iter().find(|it| it.word == word);
             preset.map(|it| PerChannel::Preset(of(it)))
         }
-        Value::Array(items) if matches!(items.len(), 1 | 3) => {
+        Value::Array(items) if !items.is_empty() => {
             items.iter().map(number).collect::<Option<_>>().map(PerChannel::Each)
         }
         _ => number(node).map(PerChannel::All),
@@ -301,36 +305,41 @@ impl PerChannel {
 
     fn resolve(
         &self,
-        channels: usize,
+        (channels, features): (usize, bool),
         auto: impl FnOnce() -> Result<Vec<f32>, DataError>,
     ) -> Result<Vec<f32>, DataError> {
         match (self, self.each()) {
             (Self::All(value), _) => Ok(vec![*value; channels]),
             (_, Some(values)) if values.len() == channels => Ok(values.to_vec()),
             (_, Some(values)) => {
-                Err(DataError::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
+                let message = mismatch(values.len(), channels, features);
+                Err(DataError::rejected(message).advise(fitting(channels)))
             }
             (_, None) => auto(),
         }
     }
 }
 
-fn mismatch(given: usize, channels: usize) -> String {
+fn mismatch(given: usize, channels: usize, features: bool) -> String {
     let plural = if given == 1 { "number" } else { "numbers" };
-    format!("{given} {plural} for images of {channels} channels")
+    match features {
+        true => format!("{given} {plural} for rows of {channels} features"),
+        false => format!("{given} {plural} for images of {channels} channels"),
+    }
 }
 
 /// What to write for images of so many channels.
 fn fitting(channels: usize) -> String {
-    let each = match channels {
-        1 => "[0.5]".to_owned(),
-        _ => format!("[{}]", vec!["0.5"; channels].join(", ")),
-    };
+    if channels > 3 {
+        return format!("write {channels} numbers, one for each feature, or `0.5` for all of them");
+    }
+    let each = format!("[{}]", vec!["0.5"; channels].join(", "));
     format!("write `{each}`, a number for each channel, or `0.5` for all of them")
 }
 
 /// Mean and deviation of the train split, for `"auto"`.
 fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
+    let moments = if set.is_features() { feature_moments } else { moments };
     set.split("train").map(moments).map_err(|_| {
         DataError::rejected(
             "\"auto\" takes mean and std from the split `train`, which is not there",
@@ -346,6 +355,9 @@ fn auto_mean(set: &Dataset) -> Result<Vec<f32>, DataError> {
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
 fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
     let moments = of_train(set)?;
+    if set.is_features() {
+        return Ok(moments.iter().map(|it| divisor(it.std)).collect());
+    }
     if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
         return Err(DataError::rejected(format!(
             "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
@@ -354,6 +366,45 @@ fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
         .advise("give a number for all channels: `std = 0.5`"));
     }
     Ok(moments.iter().map(|moments| moments.std as f32).collect())
+}
+
+/// What features of a deviation are divided by: by 1 where all are alike, as scikit-learn's `StandardScaler` does it. Words that
+/// appear nowhere in `train` are usual among features that count words, so that this is no error as it is of pixels.
+#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
+fn divisor(std: f64) -> f32 {
+    match std as f32 {
+        0.0 => 1.0,
+        std => std,
+    }
+}
+
+impl Normalize {
+    /// The first setting that is about pixels, where there are features instead.
+    fn of_pixels(&self) -> Option<Problem> {
+        let asked = [
+            ("resize", self.resize.is_some()),
+            ("center_crop", self.center_crop.is_some()),
+            ("pad", self.pad.is_some()),
+            ("channels", self.channels.is_some()),
+        ];
+        let (key, _) = asked.into_iter().find(|(_, is_asked)| *is_asked)?;
+        let message = format!("`{key}` changes images, and the data set holds features");
+        let advice = format!("leave `{key}` out: of features only `mean` and `std` can be set");
+        Some(Problem::at(key, message).help(advice))
+    }
+
+    /// What to say where `"auto"` finds features that are the same in all of `train`.
+    fn alike(&self, set: &Dataset) -> Option<String> {
+        if self.std != PerChannel::Auto || !set.is_features() {
+            return None;
+        }
+        let moments = of_train(set).ok()?;
+        let alike = moments.iter().filter(|it| divisor(it.std) == 1.0 && it.std < 0.5).count();
+        let plural = if alike == 1 { "feature is" } else { "features are" };
+        (alike > 0).then(|| {
+            format!("{alike} {plural} the same in every row of `train`: divided by 1, not by 0")
+        })
+    }
 }
 
 impl Stage for Normalize {
@@ -372,12 +423,16 @@ impl Stage for Normalize {
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let input = inputs.dataset("input");
+        if let Some(problem) = self.of_pixels().filter(|_| input.features) {
+            return Err(vec![problem]);
+        }
         let channels = self.channels.or(input.channels);
         let mut problems = Vec::new();
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
             match (values.each().zip(channels), values, &input.splits) {
                 (Some((values, channels)), ..) if values.len() != channels => {
-                    let problem = Problem::at(key, mismatch(values.len(), channels));
+                    let message = mismatch(values.len(), channels, input.features);
+                    let problem = Problem::at(key, message);
                     problems.push(problem.help(fitting(channels)));
                 }
                 (_, PerChannel::Auto, Some(splits)) if !splits.contains_key("train") => {
@@ -415,6 +470,9 @@ impl Stage for Normalize {
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
+        if let Some(problem) = self.of_pixels().filter(|_| set.is_features()) {
+            return Err(problem.into());
+        }
         if let Some(size) = self.resize {
             let total: usize = set.splits.values().map(crate::data::Split::len).sum();
             context.progress.begin("resize", Some(total as u64), Unit::Images);
@@ -452,8 +510,12 @@ impl Stage for Normalize {
             }
         }
         let channels = self.channels.unwrap_or(set.channels());
-        let mean = self.mean.resolve(channels, || auto_mean(&set))?;
-        let std = self.std.resolve(channels, || auto_std(&set))?;
+        let shape = (channels, set.is_features());
+        let mean = self.mean.resolve(shape, || auto_mean(&set))?;
+        let std = self.std.resolve(shape, || auto_std(&set))?;
+        if let Some(note) = self.alike(&set) {
+            context.progress.note(&note);
+        }
         let set = Dataset { mean, std, ..set };
         Outcome::of_dataset(&set, context)
     }

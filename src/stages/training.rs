@@ -21,6 +21,7 @@ use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{match_classes, written};
+use crate::data::view::ViewRequest;
 use crate::metrics::TrainingRow;
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec, freeze};
@@ -227,6 +228,7 @@ impl Training {
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
             let set = inputs.dataset(key);
+            problems.extend(self.without_pixels(&set, key));
             if let Some(spec) = &spec {
                 problems.extend(misfits(spec, &set, key));
             }
@@ -256,6 +258,29 @@ impl Training {
         } else {
             Err(problems)
         }
+    }
+}
+
+impl Training {
+    /// Settings that are of pixels, where the data set at `key` is known to hold features.
+    fn without_pixels(&self, set: &DatasetShape, key: &str) -> Vec<Problem> {
+        // Validation images are neither changed nor looked at by the method.
+        if !set.features || !["train", "method.target"].contains(&key) {
+            return Vec::new();
+        }
+        let mut problems = Vec::new();
+        if self.settings.augment.as_ref().is_some_and(Augment::changes_pixels) {
+            let message = format!("`augment` changes pixels, and `{key}` holds features");
+            let advice = "leave `augment` out; `mixup` alone mixes features as well";
+            problems.push(Problem::at("augment", message).help(advice));
+        }
+        if self.method.needs().views.iter().any(ViewRequest::needs_pixels) {
+            let message =
+                format!("this method changes pixels of its own, and `{key}` holds features");
+            let advice = "choose a method that needs no pixels, such as `dann` or `coral`";
+            problems.push(Problem::at("method", message).help(advice));
+        }
+        problems
     }
 }
 

@@ -159,6 +159,11 @@ impl Augment {
         self.transforms.iter().map(|it| it.draw(size, streams)).collect()
     }
 
+    /// Whether pixels are changed; mixup alone does not care what it mixes.
+    pub fn changes_pixels(&self) -> bool {
+        !self.transforms.is_empty()
+    }
+
     /// The parameter of mixup, where batches are mixed.
     pub fn mixup(&self) -> Option<f64> {
         self.mixup

@@ -5,6 +5,7 @@
 mod census;
 mod command;
 mod data_sets;
+mod features;
 mod fetched;
 mod lists;
 mod mistakes;
