@@ -43,6 +43,11 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Proble
         }
         return problems;
     }
+    // Images of one pixel are all that a network of features could take for such.
+    if (input.height, input.width) == (1, 1) && data.size.is_some_and(|size| size != (1, 1)) {
+        let message = format!("the model takes {} features, these are images", input.channels);
+        return vec![Problem::at(key, message)];
+    }
     if let Some(channels) = data.channels
         && channels != input.channels
     {

@@ -172,7 +172,10 @@ on = [\"target\"]
              corruption = \"gaussian_noise\"\nseverity = 1",
             "`corrupt` changes pixels",
         ),
-        ("kind = \"evaluate\"\nmodels = [\"net\"]\non = [\"images\"]", "these images have 1"),
+        (
+            "kind = \"evaluate\"\nmodels = [\"net\"]\non = [\"images\"]",
+            "the model takes 2 features, these are images",
+        ),
         (
             "kind = \"evaluate\"\nmodels = [\"on_images\"]\non = [\"source\"]",
             "the model takes 1x28x28 images, these are rows of 2 features",

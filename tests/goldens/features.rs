@@ -166,10 +166,8 @@ fn moons_without_noise_are_those_of_scikit_learn() {
     // Those of make_moons come upper moon first, which is its class 0.
     let theirs: Vec<(f64, f64, u32)> = moons
         .iter()
-        .map(|row| {
-            (row[0].as_f64().unwrap(), row[1].as_f64().unwrap(), 1 - row[2].as_i64().unwrap())
-        })
-        .map(|(x, y, class)| (x, y, u32::try_from(class).unwrap()))
+        .map(|row| [0, 1, 2].map(|at| row[at].as_f64().unwrap()))
+        .map(|[x, y, class]| (x, y, u32::from(class < 0.5)))
         .collect();
     assert_eq!(theirs.len(), train.len());
     let upper = train.labels.iter().filter(|it| **it == 1).count();

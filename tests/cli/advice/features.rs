@@ -161,7 +161,9 @@ fn advice_of_stages_that_want_pixels_helps_when_it_is_followed() {
         &[("\"flip\", ", "")],
     );
     let mic = "method = { kind = \"mic\", target = \"d\" }";
-    with_stage(&format!("{net}{layers}\n{mic}")).follow(
+    let adapted = "[stages.adapted]\nkind = \"finetune\"\nmodel = \"net\"\ntrain = \"d\"\nepochs = 1\n\
+                   batch_size = 2\n";
+    with_stage(&format!("{net}{layers}\n\n{adapted}{mic}")).follow(
         CHECK,
         "choose a method that needs no pixels, such as `dann` or `coral`",
         &[("mic", "$0")],

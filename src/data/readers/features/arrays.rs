@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use indexmap::{IndexMap, IndexSet};
 use safetensors::tensor::{Dtype, SafeTensors};
 
-use super::{FeatureFile, FeatureNames, FeatureTable, Marks};
+use super::table::{FeatureFile, FeatureNames, FeatureTable, Marks};
 use crate::bytes::Bytes;
 use crate::data::error::DataError;
 use crate::data::npy::AnyArray;

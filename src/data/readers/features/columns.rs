@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{self, BufRead};
 use std::path::Path;
 
-use super::{FeatureNames, FeatureTable, Marks};
+use super::table::{FeatureNames, FeatureTable, Marks};
 use crate::data::error::DataError;
 use crate::data::readers::columns::{is_label, plain};
 use crate::data::readers::gzip::inflate;
