@@ -10,6 +10,7 @@ mod lists;
 mod mistakes;
 mod open_set;
 mod own_data;
+mod pairs;
 mod scene;
 mod settings;
 mod source_text;
