@@ -2,6 +2,7 @@
 
 use super::pipeline::Pipeline;
 use crate::config::node::label_text;
+use crate::config::sweep::PAIR;
 
 /// A pipeline with the values of the sweep's axes; a single run has none.
 #[derive(Debug, Clone)]
@@ -21,5 +22,21 @@ impl Trial {
     /// The labels as they stand in tables: strings without quotes.
     pub fn label_texts(&self) -> Vec<(String, String)> {
         self.labels.iter().map(|(key, value)| (key.clone(), label_text(value))).collect()
+    }
+
+    /// The pair of domains: `amazon → webcam`; `None` where the sweep has no pairs.
+    pub fn pair(&self) -> Option<String> {
+        let texts = self.label_texts();
+        let value = |key: &str| texts.iter().find(|it| it.0 == key).map(|it| it.1.as_str());
+        self.pipeline.pairs.as_ref()?.label(value)
+    }
+
+    /// The labels for people: first the pair, which stands for its two keys.
+    pub fn shown_labels(&self) -> Vec<(String, String)> {
+        let Some((keys, pair)) = self.pipeline.pairs.as_ref().zip(self.pair()) else {
+            return self.label_texts();
+        };
+        let others = self.label_texts().into_iter().filter(|it| !keys.has(&it.0));
+        std::iter::once((PAIR.to_owned(), pair)).chain(others).collect()
     }
 }

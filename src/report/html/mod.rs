@@ -98,7 +98,7 @@ pub fn page(run: &MeasuredRun) -> Result<String, Error> {
 
 fn assemble(run: &MeasuredRun, sections: &[Section], numbers: &str) -> String {
     let name = &run.record.provenance.pipeline;
-    let title = escape(run.title().unwrap_or(name));
+    let title = escape(run.title());
     let mut links = String::new();
     let mut body = String::new();
     for Section { id, title, html } in sections {

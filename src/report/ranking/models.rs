@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::config::Word;
+use crate::config::sweep::PAIR;
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::metrics::label_free::{LabelFreeScore, diversity};
@@ -189,7 +190,7 @@ fn method(stage: &StageRecord) -> String {
     if kinds.is_empty() { stage.kind.clone() } else { kinds.join("+") }
 }
 
-/// The swept settings, but for seeds, of the stages that `is_behind` names.
+/// The swept settings, but for seeds, of the stages that `is_behind` names; the domains of a pair as one.
 fn task_of(run: &FinishedRun, trial: usize, is_behind: impl Fn(&str) -> bool) -> Task {
     let of_images = |(at, (key, _)): &(usize, &(String, String))| {
         // A name of a stage has no dots.
@@ -197,7 +198,14 @@ fn task_of(run: &FinishedRun, trial: usize, is_behind: impl Fn(&str) -> bool) ->
         stage.is_some_and(&is_behind) && !run.is_seed(*at)
     };
     let labels = run.trials[trial].labels.iter().enumerate();
-    labels.filter(of_images).map(|(_, label)| label.clone()).collect()
+    let task: Task = labels.filter(of_images).map(|(_, label)| label.clone()).collect();
+    let pairs = run.record.pairs.as_ref();
+    let value = |key: &str| task.iter().find(|it| it.0 == key).map(|it| it.1.as_str());
+    let Some((pairs, pair)) = pairs.and_then(|pairs| Some((pairs, pairs.label(value)?))) else {
+        return task;
+    };
+    let others = task.into_iter().filter(|it| !pairs.has(&it.0));
+    std::iter::once((PAIR.to_owned(), pair)).chain(others).collect()
 }
 
 /// Whether images are of the target of a training, by any of its keys.

@@ -108,6 +108,7 @@ pub(super) fn gap_closed(
     }
     table.columns.push(TableColumn {
         name: GAP.to_owned(),
+        label: None,
         kind: ColumnKind::GapClosed,
         published: false,
     });

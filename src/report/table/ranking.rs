@@ -105,6 +105,7 @@ fn without(missing: Missing) -> TableCell {
 fn bare(ranking: &Ranking, scores: &RunScores, caption: String, metric: &str) -> ResultTable {
     let columns = ranking.groups.iter().map(|group| TableColumn {
         name: group.name.clone(),
+        label: None,
         kind: ColumnKind::Scores,
         published: false,
     });

@@ -10,6 +10,7 @@ use super::{mistakes, source_text::SourceText};
 
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("change `column_label`, or leave it or `average` out", "columns_that_look_alike_are_an_error"),
     (
         "{gone} workers have left the queue, came not to work and left no mark in {}: either they were cancelled there, or \
              the machines of the queue do not see the store and the folder {} at these paths; `--store` names a store \
@@ -205,6 +206,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "the one that `runner devices` shows on the machine with the GPU, such as",
             "computes what the processor computes, as `--backend '{backend}'`",
             "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
+            "`--set` of the keys of `[sweep.pairs]` leaves the pairs {}",
             "`--set` needs a dotted key before the `=`",
             "`--set` needs a key and a value",
             "`--set` needs a value after the `=`",

@@ -11,6 +11,7 @@ mod lists;
 mod mistakes;
 mod open_set;
 mod own_data;
+mod pairs;
 mod scene;
 mod settings;
 mod source_text;
