@@ -31,7 +31,7 @@ pub fn center_crop(
             "image {at} has {rows}x{columns} pixels, fewer than the {height}x{width} of its middle that \
              `center_crop` takes"
         ))
-        .advise("enlarge the images first, for example by `resize = { shorter = 256 }`"));
+        .advise("make the images larger before, as `resize = { shorter = 256 }` does"));
     }
     let total = images.len() * height * width * channels;
     let mut pixels = Collector::new(total).map_err(DataError::spilled)?;

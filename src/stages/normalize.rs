@@ -129,7 +129,9 @@ fn sides() -> [serde_json::Value; 2] {
 fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
     keys.may_be("resize", || {
         let [both, side] = sides();
-        let shorter = json!({ "type": "object", "properties": { "shorter": side.clone() },
+        let mut shorter_side = side.clone();
+        shorter_side["description"] = "pixels of the shorter side".into();
+        let shorter = json!({ "type": "object", "properties": { "shorter": shorter_side },
             "required": ["shorter"], "additionalProperties": false,
             "description": "{ shorter = pixels }" });
         json!({ "anyOf": [both, side, shorter] })
@@ -457,7 +459,7 @@ impl Stage for Normalize {
             );
             problems.push(
                 Problem::at("center_crop", message)
-                    .help("enlarge the images first, for example by `resize = { shorter = 256 }`"),
+                    .help("make the images larger before, as `resize = { shorter = 256 }` does"),
             );
         }
         if !problems.is_empty() {
@@ -490,12 +492,12 @@ impl Stage for Normalize {
         if let Some(name) =
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
         {
-            return Err(Failure::new(format!("the images of `{name}` differ in size"))
-                .help(match self.resize {
-                    Some(_) => "add `center_crop = 224` to make them alike, after `resize`",
-                    None => "add `resize = [height, width]` to make them alike",
-                })
-                .into());
+            let failure = Failure::new(format!("the images of `{name}` differ in size"));
+            return Err(match self.resize {
+                Some(_) => failure.help("add `center_crop = 224` to take the middle of each"),
+                None => failure.help("add `resize = [height, width]` to make them alike"),
+            }
+            .into());
         }
         if let Some(border) = self.pad {
             let total: usize = set.splits.values().map(crate::data::Split::len).sum();

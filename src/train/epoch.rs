@@ -3,10 +3,10 @@
 
 use std::cmp::Ordering;
 
+use super::batch_size::BatchSize;
 use super::contract::{Data, FitError};
 use super::epoch_length::EpochLength;
 use super::method::Needs;
-use super::passes::BatchSize;
 use super::settings::TrainingSettings;
 use crate::data::Unlabelled;
 

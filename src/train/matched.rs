@@ -77,7 +77,8 @@ fn some_of(images: &[usize], count: usize, stream: &mut Stream) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::passes::{BatchSize, ImagePasses};
+    use crate::train::batch_size::BatchSize;
+    use crate::train::passes::ImagePasses;
     use crate::train::sampler::Draws;
 
     /// Thirty images: ten of class 1, two of class 3, eighteen of no class that is known.

@@ -1,11 +1,11 @@
 //! How a training learns. Everything here is part of its fingerprint; nothing here runs.
 
 use super::batch_norm::BatchNormFamily;
+use super::batch_size::BatchSize;
 use super::epoch_length::EpochLength;
 use super::groups::Groups;
 use super::monitor::{EarlyStopping, Metric};
 use super::optimizer::Optimizer;
-use super::passes::BatchSize;
 use super::sampler::{ImageSampler, Shuffled};
 use super::schedule::Scheduled;
 use super::target_scores::TargetScores;

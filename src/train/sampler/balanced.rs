@@ -8,7 +8,7 @@ use super::class_cycles::ClassCycles;
 use super::{DrawnBatch, Draws, ImageSampler, SamplerKind, classes};
 use crate::config::{Keys, Noted};
 use crate::random;
-use crate::train::passes::BatchSize;
+use crate::train::batch_size::BatchSize;
 
 pub(super) const KIND: SamplerKind =
     SamplerKind { name: "balanced", about: "every class as often as every other", read };

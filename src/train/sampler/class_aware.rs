@@ -10,7 +10,7 @@ use super::class_cycles::ClassCycles;
 use super::{DrawnBatch, Draws, ImageSampler, SamplerKind};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::random;
-use crate::train::passes::BatchSize;
+use crate::train::batch_size::BatchSize;
 
 pub(super) const KIND: SamplerKind = SamplerKind {
     name: "class_aware",

@@ -6,8 +6,8 @@
 
 use std::fmt::Debug;
 
+use super::batch_size::BatchSize;
 use super::contract::FitError;
-use super::passes::BatchSize;
 use crate::config::{Keys, Noted, Word};
 
 mod balanced;

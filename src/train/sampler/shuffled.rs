@@ -2,7 +2,8 @@
 
 use super::{Draws, ImageSampler, SamplerKind};
 use crate::config::{Keys, Noted};
-use crate::train::passes::{BatchSize, ImagePasses};
+use crate::train::batch_size::BatchSize;
+use crate::train::passes::ImagePasses;
 
 pub(super) const KIND: SamplerKind =
     SamplerKind { name: "shuffled", about: "every image once a pass, in a new order", read };

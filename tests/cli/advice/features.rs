@@ -147,6 +147,13 @@ fn advice_of_stages_that_want_pixels_helps_when_it_is_followed() {
         "leave `{key}` out: of features only `mean` and `std` can be set",
         &[("$0 = 4", "")],
     );
+    let wide = "0.5,1,2,4,0\n1.5,2,3,1,1\n2.5,3,0,2,0\n3.5,5,1,0,1\n";
+    let one = "\n[stages.n]\nkind = \"normalize\"\ninput = \"d\"\nmean = [0.5]";
+    table(wide, one).follow(
+        RUN,
+        "write {channels} numbers, one for each feature, or `0.5` for all of them",
+        &[("mean = [0.5]", "mean = $0")],
+    );
     let net = "[stages.net]\nkind = \"pretrain\"\ntrain = \"d\"\nepochs = 1\nbatch_size = 2\n";
     let perceptron = "list the layers of a perceptron: `model = { layers = [100, \"relu\"] }`";
     with_stage(&format!("{net}model = \"lenet\"")).follow(
