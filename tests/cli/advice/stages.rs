@@ -85,13 +85,11 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     );
     let larger = "make the images larger before, as `resize = { shorter = 256 }` does";
     // Found while it runs, where the sizes are those of files, or before.
-    for (lines, wrong) in [("center_crop = 9", RUN), ("resize = 8\ncenter_crop = 9", CHECK)] {
-        scene(&FOUR, &normalize(lines)).follow(
-            wrong,
-            larger,
-            &[("resize = 8\n", ""), ("center_crop = 9", "$0\ncenter_crop = 9"), ("256", "16")],
-        );
-    }
+    let before = ("center_crop = 9", "$0\ncenter_crop = 9");
+    scene(&FOUR, &normalize("center_crop = 9")).follow(RUN, larger, &[before, ("256", "16")]);
+    let twice = normalize("resize = 8\ncenter_crop = 9");
+    let edits = [("resize = 8\n", ""), before, ("256", "16")];
+    scene(&FOUR, &twice).follow(CHECK, larger, &edits);
     scene(&FOUR, &normalize("center_crop = 0")).follow(
         CHECK,
         "write `center_crop = [224, 224]`, or `center_crop = 224` for the same",
