@@ -23,10 +23,8 @@ pub fn center_crop(
     watch: &Watch,
 ) -> Result<Images, DataError> {
     let channels = images.channels;
-    let too_small = (0..images.len()).map(|at| images.size_of(at)).enumerate();
-    if let Some((at, (rows, columns))) =
-        too_small.into_iter().find(|(_, size)| size.0 < height || size.1 < width)
-    {
+    let mut sizes = (0..images.len()).map(|at| images.size_of(at)).enumerate();
+    if let Some((at, (rows, columns))) = sizes.find(|(_, it)| it.0 < height || it.1 < width) {
         return Err(DataError::rejected(format!(
             "image {at} has {rows}x{columns} pixels, fewer than the {height}x{width} of its middle that \
              `center_crop` takes"

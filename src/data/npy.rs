@@ -85,7 +85,10 @@ impl NpyArray {
     }
 
     fn parse(bytes: &Bytes) -> Result<Self, String> {
-        let RawArray { descr, shape, data } = RawArray::parse(bytes)?;
+        RawArray::parse(bytes).and_then(Self::of)
+    }
+
+    fn of(RawArray { descr, shape, data }: RawArray) -> Result<Self, String> {
         let kind = NumberKind::ALL.into_iter().find(|it| it.word() == descr);
         let kind = kind.ok_or_else(|| {
             let known = NumberKind::ALL.map(NumberKind::name).join(", ");
@@ -206,9 +209,9 @@ impl AnyArray {
     /// # Errors
     /// As [`NpyArray::open`], also when texts are not Unicode.
     pub fn parse(bytes: &Bytes) -> Result<Self, String> {
-        let RawArray { descr, shape, data } = RawArray::parse(bytes)?;
-        let length = |start: &str| descr.strip_prefix(start)?.parse::<usize>().ok();
-        let (wide, letters) = match (length("<U"), length("|S"), &*descr) {
+        let raw = RawArray::parse(bytes)?;
+        let length = |start: &str| raw.descr.strip_prefix(start)?.parse::<usize>().ok();
+        let (wide, letters) = match (length("<U"), length("|S"), &*raw.descr) {
             (Some(letters), ..) => (true, letters),
             (None, Some(letters), _) => (false, letters),
             (None, None, "|O") => {
@@ -216,8 +219,9 @@ impl AnyArray {
                             `array.astype(str)`"
                     .into());
             }
-            (None, None, _) => return NpyArray::parse(bytes).map(Self::Numbers),
+            (None, None, _) => return NpyArray::of(raw).map(Self::Numbers),
         };
+        let RawArray { descr, shape, data } = raw;
         let size = letters.checked_mul(if wide { 4 } else { 1 }).filter(|size| *size > 0);
         let size = size.filter(|size| fits(&data, *size, &shape).is_some());
         let size = size.ok_or_else(|| {

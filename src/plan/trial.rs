@@ -2,7 +2,6 @@
 
 use super::pipeline::Pipeline;
 use crate::config::node::label_text;
-use crate::config::sweep::PAIR;
 
 /// A pipeline with the values of the sweep's axes; a single run has none.
 #[derive(Debug, Clone)]
@@ -33,10 +32,9 @@ impl Trial {
 
     /// The labels for people: first the pair, which stands for its two keys.
     pub fn shown_labels(&self) -> Vec<(String, String)> {
-        let Some((keys, pair)) = self.pipeline.pairs.as_ref().zip(self.pair()) else {
-            return self.label_texts();
-        };
-        let others = self.label_texts().into_iter().filter(|it| !keys.has(&it.0));
-        std::iter::once((PAIR.to_owned(), pair)).chain(others).collect()
+        match &self.pipeline.pairs {
+            Some(pairs) => pairs.joined(self.label_texts()),
+            None => self.label_texts(),
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made. Of features there is nothing else to set:
 //! with `"auto"` they are standardised by the train split.
 
+use std::cell::OnceCell;
+
 use serde_json::json;
 
 use super::{
@@ -10,14 +12,15 @@ use super::{
     Product, Stage,
 };
 use crate::config::node::{Node, Value};
+use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
 use crate::data::crop::center_crop;
 use crate::data::pad::{pad, padded_size};
 use crate::data::resize::{NewSize, resize};
 use crate::data::statistics::{PixelMoments, feature_moments, moments};
-use crate::data::{DataError, Dataset};
-use crate::progress::Unit;
+use crate::data::{DataError, Dataset, Images};
+use crate::progress::{Unit, Watch};
 
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
@@ -52,6 +55,9 @@ enum PerChannel {
 }
 
 const LARGEST: usize = 16_384;
+
+/// What two numbers of pixels are, the usual way.
+const SIZE: &str = "height and width";
 
 /// A word for the numbers of three channels, and what it stands for.
 struct Preset {
@@ -117,91 +123,86 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     }))
 }
 
-/// Height and width, or one number for both, as a schema has them.
-fn sides() -> [serde_json::Value; 2] {
-    let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
+/// Two numbers of pixels from `least` on, which mean `about`, or one number for both, as a schema has them.
+fn sides(least: usize, about: &str) -> [serde_json::Value; 2] {
+    let side = json!({ "type": "integer", "minimum": least, "maximum": LARGEST });
     let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-        "description": "height and width" });
+        "description": about });
     [both, side]
+}
+
+/// The value at `key` that `read` finds in it; what is wrong with any other one, `problem` says.
+fn pixels<T>(
+    keys: &mut Keys,
+    key: &'static str,
+    schema: impl FnOnce() -> serde_json::Value,
+    read: impl FnOnce(&Node) -> Option<T>,
+    problem: impl FnOnce(Span, String) -> Diagnostic,
+) -> Result<Option<T>, Noted> {
+    keys.may_be(key, schema);
+    let Some(node) = keys.node(key) else { return Ok(None) };
+    let Some(found) = read(node) else {
+        return Err(keys.problem(problem(node.span, format!("found {}", node.shown()))));
+    };
+    keys.record(key, node.to_toml());
+    Ok(Some(found))
 }
 
 /// `resize = 32`, `resize = [32, 48]`, height and width, or `resize = { shorter = 256 }`.
 fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
-    keys.may_be("resize", || {
-        let [both, side] = sides();
+    let schema = || {
+        let [both, side] = sides(1, SIZE);
         let mut shorter_side = side.clone();
         shorter_side["description"] = "pixels of the shorter side".into();
         let shorter = json!({ "type": "object", "properties": { "shorter": shorter_side },
             "required": ["shorter"], "additionalProperties": false,
             "description": "{ shorter = pixels }" });
         json!({ "anyOf": [both, side, shorter] })
-    });
-    let Some(node) = keys.node("resize") else { return Ok(None) };
-    let size = match &node.value {
+    };
+    let read = |node: &Node| match &node.value {
         Value::Table(table) => {
             let entry = table.entries.get("shorter").filter(|_| table.entries.len() == 1);
             entry.and_then(|entry| length(&entry.node, 1)).map(NewSize::Shorter)
         }
         _ => two_lengths(node, 1).map(|(height, width)| NewSize::Fixed(height, width)),
     };
-    if size.is_none() {
-        return Err(keys.problem(
-            Diagnostic::at(
-                node.span,
-                format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
-                format!("found {}", node.shown()),
-            )
-            .help(
-                "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
+    pixels(keys, "resize", schema, read, |span, found| {
+        let message = format!("`resize` must be a height and a width from 1 to {LARGEST} pixels");
+        Diagnostic::at(span, message, found).help(
+            "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
                  shape of each image",
-            ),
-        ));
-    }
-    keys.record("resize", node.to_toml());
-    Ok(size)
+        )
+    })
 }
 
 /// `center_crop = 224` or `center_crop = [224, 224]`, height and width.
 fn crop(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
-    keys.may_be("center_crop", || json!({ "anyOf": sides() }));
-    let Some(node) = keys.node("center_crop") else { return Ok(None) };
-    let size = two_lengths(node, 1);
-    if size.is_none() {
-        return Err(keys.problem(
-            Diagnostic::at(
-                node.span,
-                format!("`center_crop` must be a height and a width from 1 to {LARGEST} pixels"),
-                format!("found {}", node.shown()),
-            )
-            .help("write `center_crop = [224, 224]`, or `center_crop = 224` for the same"),
-        ));
-    }
-    keys.record("center_crop", node.to_toml());
-    Ok(size)
+    let (schema, read) =
+        (|| json!({ "anyOf": sides(1, SIZE) }), |node: &Node| two_lengths(node, 1));
+    pixels(keys, "center_crop", schema, read, |span, found| {
+        let message =
+            format!("`center_crop` must be a height and a width from 1 to {LARGEST} pixels");
+        Diagnostic::at(span, message, found)
+            .help("write `center_crop = [224, 224]`, or `center_crop = 224` for the same")
+    })
 }
 
 /// `pad = 6` or `pad = [2, 6]`, rows and columns.
 fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
-    keys.may_be("pad", || {
-        let side = json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
-        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-            "description": "rows above and below, and columns left and right" });
-        json!({ "anyOf": [both, side] })
-    });
-    let Some(node) = keys.node("pad") else { return Ok(None) };
-    let border = two_lengths(node, 0);
-    if border.is_none() {
-        return Err(keys.problem(
-            Diagnostic::at(
-                node.span,
-                format!("`pad` must be pixels from 0 to {LARGEST}, or rows and columns of them"),
-                format!("found {}", node.shown()),
-            )
-            .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns"),
-        ));
-    }
-    keys.record("pad", node.to_toml());
-    Ok(border)
+    let schema =
+        || json!({ "anyOf": sides(0, "rows above and below, and columns left and right") });
+    pixels(
+        keys,
+        "pad",
+        schema,
+        |node| two_lengths(node, 0),
+        |span, found| {
+            let message =
+                format!("`pad` must be pixels from 0 to {LARGEST}, or rows and columns of them");
+            Diagnostic::at(span, message, found)
+                .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns")
+        },
+    )
 }
 
 /// Two numbers of pixels from `least` on, or one for both.
@@ -350,14 +351,13 @@ fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_mean(set: &Dataset) -> Result<Vec<f32>, DataError> {
-    Ok(of_train(set)?.iter().map(|moments| moments.mean as f32).collect())
+fn auto_mean(moments: &[PixelMoments]) -> Vec<f32> {
+    moments.iter().map(|moments| moments.mean as f32).collect()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
-    let moments = of_train(set)?;
-    if set.is_features() {
+fn auto_std(moments: &[PixelMoments], features: bool) -> Result<Vec<f32>, DataError> {
+    if features {
         return Ok(moments.iter().map(|it| divisor(it.std)).collect());
     }
     if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
@@ -372,12 +372,42 @@ fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
 
 /// What features of a deviation are divided by: by 1 where all are alike, as scikit-learn's `StandardScaler` does it. Words that
 /// appear nowhere in `train` are usual among features that count words, so that this is no error as it is of pixels.
-#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
 fn divisor(std: f64) -> f32 {
-    match std as f32 {
-        0.0 => 1.0,
-        std => std,
+    if are_alike(std) { 1.0 } else { in_batches(std) }
+}
+
+/// Whether values of this deviation are the same in single precision.
+fn are_alike(std: f64) -> bool {
+    in_batches(std) == 0.0
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
+fn in_batches(number: f64) -> f32 {
+    number as f32
+}
+
+/// What to say of features that are the same in all of `train`, which these are the moments of.
+fn constant(moments: &[PixelMoments]) -> Option<String> {
+    let alike = moments.iter().filter(|it| are_alike(it.std)).count();
+    let plural = if alike == 1 { "feature is" } else { "features are" };
+    (alike > 0).then(|| {
+        format!("{alike} {plural} the same in every row of `train`: divided by 1, not by 0")
+    })
+}
+
+/// Changes the images of every split.
+fn change(
+    set: &mut Dataset,
+    context: &Context,
+    what: &str,
+    change: impl Fn(&Images, &Watch) -> Result<Images, DataError>,
+) -> Result<(), Halt> {
+    let total: usize = set.splits.values().map(crate::data::Split::len).sum();
+    context.progress.begin(what, Some(total as u64), Unit::Images);
+    for split in set.splits.values_mut() {
+        split.images = change(&split.images, &context.watch())?;
     }
+    Ok(())
 }
 
 impl Normalize {
@@ -393,19 +423,6 @@ impl Normalize {
         let message = format!("`{key}` changes images, and the data set holds features");
         let advice = format!("leave `{key}` out: of features only `mean` and `std` can be set");
         Some(Problem::at(key, message).help(advice))
-    }
-
-    /// What to say where `"auto"` finds features that are the same in all of `train`.
-    fn alike(&self, set: &Dataset) -> Option<String> {
-        if self.std != PerChannel::Auto || !set.is_features() {
-            return None;
-        }
-        let moments = of_train(set).ok()?;
-        let alike = moments.iter().filter(|it| divisor(it.std) == 1.0 && it.std < 0.5).count();
-        let plural = if alike == 1 { "feature is" } else { "features are" };
-        (alike > 0).then(|| {
-            format!("{alike} {plural} the same in every row of `train`: divided by 1, not by 0")
-        })
     }
 }
 
@@ -476,18 +493,11 @@ impl Stage for Normalize {
             return Err(problem.into());
         }
         if let Some(size) = self.resize {
-            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
-            context.progress.begin("resize", Some(total as u64), Unit::Images);
-            for split in set.splits.values_mut() {
-                split.images = resize(&split.images, size, &context.watch())?;
-            }
+            change(&mut set, context, "resize", |images, watch| resize(images, size, watch))?;
         }
         if let Some(size) = self.center_crop {
-            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
-            context.progress.begin("center crop", Some(total as u64), Unit::Images);
-            for split in set.splits.values_mut() {
-                split.images = center_crop(&split.images, size, &context.watch())?;
-            }
+            let crop = |images: &Images, watch: &Watch| center_crop(images, size, watch);
+            change(&mut set, context, "center crop", crop)?;
         }
         if let Some(name) =
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
@@ -500,11 +510,7 @@ impl Stage for Normalize {
             .into());
         }
         if let Some(border) = self.pad {
-            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
-            context.progress.begin("pad", Some(total as u64), Unit::Images);
-            for split in set.splits.values_mut() {
-                split.images = pad(&split.images, border, &context.watch())?;
-            }
+            change(&mut set, context, "pad", |images, watch| pad(images, border, watch))?;
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {
@@ -513,10 +519,16 @@ impl Stage for Normalize {
         }
         let channels = self.channels.unwrap_or(set.channels());
         let shape = (channels, set.is_features());
-        let mean = self.mean.resolve(shape, || auto_mean(&set))?;
-        let std = self.std.resolve(shape, || auto_std(&set))?;
-        if let Some(note) = self.alike(&set) {
-            context.progress.note(&note);
+        // A pass over everything there is, which both may ask for.
+        let moments = OnceCell::new();
+        let of_train = || match moments.get() {
+            Some(found) => Ok(found),
+            None => of_train(&set).map(|found| moments.get_or_init(|| found)),
+        };
+        let mean = self.mean.resolve(shape, || of_train().map(|it| auto_mean(it)))?;
+        let std = self.std.resolve(shape, || auto_std(of_train()?, shape.1))?;
+        if self.std == PerChannel::Auto && shape.1 {
+            constant(of_train()?).iter().for_each(|note| context.progress.note(note));
         }
         let set = Dataset { mean, std, ..set };
         Outcome::of_dataset(&set, context)

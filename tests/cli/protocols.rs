@@ -29,6 +29,25 @@ fn office(root: &Path) {
     }
 }
 
+/// Settings that make a training one step long, of a network whose layers are called `features`.
+fn one_step(stage: &str) -> Vec<String> {
+    let short = [("epochs", 1), ("steps_per_epoch", 1), ("batch_size", 4)];
+    let short = short.map(|(key, value)| format!("stages.{stage}.{key}={value}"));
+    let rates = format!("stages.{stage}.lr_scale={{ \"features.*\" = 0.1 }}");
+    short.into_iter().chain([rates]).collect()
+}
+
+/// What is said where a file with these settings does not fail.
+fn succeeds(root: &Path, (verb, file): (&str, &str), settings: &[String], more: &[&str]) -> String {
+    let mut arguments = vec![verb, file];
+    settings.iter().for_each(|it| arguments.extend(["--set", it]));
+    arguments.extend(more);
+    let output = runner(root, &arguments);
+    let said = text(&output.stderr) + &text(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    said
+}
+
 #[test]
 fn the_protocol_of_tllib_runs_on_a_stand_in_and_plans_all_pairs() {
     let root = tempfile::tempdir().unwrap();
@@ -47,21 +66,9 @@ fn the_protocol_of_tllib_runs_on_a_stand_in_and_plans_all_pairs() {
         "stages.target_images.resize=32".to_owned(),
     ];
     let methods = ["source_only", "dan", "jan", "dann", "cdan", "mcc", "mdd", "afn", "mcd"];
-    for stage in methods {
-        let short = [("epochs", 1), ("steps_per_epoch", 1), ("batch_size", 4)];
-        settings.extend(short.map(|(key, value)| format!("stages.{stage}.{key}={value}")));
-        settings.push(format!("stages.{stage}.lr_scale={{ \"features.*\" = 0.1 }}"));
-    }
+    settings.extend(methods.iter().flat_map(|stage| one_step(stage)));
     // All six pairs are planned; one of them runs.
-    let with = |verb: &'static str, more: &[&'static str]| {
-        let mut arguments = vec![verb, file];
-        settings.iter().for_each(|it| arguments.extend(["--set", it]));
-        arguments.extend(more);
-        let output = runner(root, &arguments);
-        let said = text(&output.stderr) + &text(&output.stdout);
-        assert!(output.status.success(), "{said}");
-        said
-    };
+    let with = |verb: &str, more: &[&str]| succeeds(root, (verb, file), &settings, more);
     let plan = with("plan", &["--sweep"]);
     assert!(plan.contains("6 trials: "), "{plan}");
     with("run", &["--set", "stages.source_images.input=\"dslr\""]);
@@ -92,20 +99,8 @@ fn the_six_pairs_of_office_31_make_a_table_with_a_column_for_each_and_their_aver
         "stages.target_images.resize=16".to_owned(),
         "sweep.axes={ \"pipeline.seed\" = [0, 1] }".to_owned(),
     ];
-    for stage in ["source_only", "dann", "mcc"] {
-        let short = [("epochs", 1), ("steps_per_epoch", 1), ("batch_size", 4)];
-        settings.extend(short.map(|(key, value)| format!("stages.{stage}.{key}={value}")));
-        settings.push(format!("stages.{stage}.lr_scale={{ \"features.*\" = 0.1 }}"));
-    }
-    let with = |verb: &'static str, more: &[&str]| {
-        let mut arguments = vec![verb, file];
-        settings.iter().for_each(|it| arguments.extend(["--set", it]));
-        arguments.extend(more);
-        let output = runner(root, &arguments);
-        let said = text(&output.stderr) + &text(&output.stdout);
-        assert!(output.status.success(), "{said}");
-        said
-    };
+    settings.extend(["source_only", "dann", "mcc"].iter().flat_map(|stage| one_step(stage)));
+    let with = |verb: &str, more: &[&str]| succeeds(root, (verb, file), &settings, more);
     // Trainings on a source alone serve all its pairs: three for each seed, and not six.
     let plan = with("plan", &["--sweep"]);
     assert!(plan.contains("12 trials: "), "{plan}");

@@ -50,6 +50,15 @@ impl PairKeys {
         Some(text(value(&self.source)?, value(&self.target)?))
     }
 
+    /// Labels of a trial for people: first the pair, which stands for its two keys. They stay as they are where one of
+    /// these is missing.
+    pub fn joined(&self, labels: Vec<(String, String)>) -> Vec<(String, String)> {
+        let value = |key: &str| labels.iter().find(|it| it.0 == key).map(|it| it.1.as_str());
+        let Some(pair) = self.label(value) else { return labels };
+        let others = labels.into_iter().filter(|it| !self.has(&it.0));
+        std::iter::once((PAIR.to_owned(), pair)).chain(others).collect()
+    }
+
     /// `names`, with both keys in the place of [`PAIR`].
     pub fn in_keys(&self, names: Vec<String>) -> Vec<String> {
         let mut keys = Vec::new();

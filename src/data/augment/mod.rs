@@ -15,6 +15,7 @@ mod color_jitter;
 mod cutout;
 mod flip;
 pub mod mixup;
+mod part;
 mod random_crop;
 mod random_erasing;
 mod resized_crop;
@@ -189,23 +190,6 @@ pub fn change(image: &mut Pixels, changes: &[PixelChanges], row: usize) {
             PixelChanges::Blank(each) => cutout::blank(image, each[row]),
         }
     }
-}
-
-/// Reads two numbers above 0 and at most `most`, of which the second is not smaller.
-fn rising(
-    keys: &mut Keys,
-    key: &'static str,
-    most: f64,
-    default: [f64; 2],
-) -> Result<[f64; 2], Noted> {
-    let expected = if most.is_finite() {
-        "two numbers above 0 and at most 1, rising"
-    } else {
-        "two numbers above 0, rising"
-    };
-    let fits = move |it: &Vec<f64>| matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite());
-    let pair = keys.floats(key).such_that(expected, fits).or(default.to_vec())?;
-    Ok([pair[0], pair[1]])
 }
 
 /// Uniform in `[from, to)`.

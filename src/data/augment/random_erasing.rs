@@ -1,7 +1,8 @@
 //! Sets a random part to zero (Zhong et al., AAAI 2020; torchvision's `RandomErasing` with its default `value`, but on
 //! images of 8 bits: zero is black, and not the mean that `normalize` subtracts).
 
-use super::{Transform, TransformKind, between, rising};
+use super::part::Parts;
+use super::{Transform, TransformKind};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
@@ -12,17 +13,12 @@ pub(super) const KIND: TransformKind = TransformKind {
     read,
 };
 
-/// So often a part is drawn that is to fit into the image.
-const TRIES: usize = 10;
-
 #[derive(Debug)]
 struct RandomErasing {
     /// Probability that anything is erased.
     p: f64,
-    /// Share of the area that a part has at least and at most.
-    scale: [f64; 2],
-    /// Height over width of a part, at least and at most.
-    ratio: [f64; 2],
+    /// What is erased; its ratio is height over width.
+    parts: Parts,
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
@@ -32,35 +28,18 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
         ("ratio", "height over width of what is erased, at least and at most"),
     ]);
     let p = keys.float("p").fraction().or(0.5);
-    let scale = rising(keys, "scale", 1.0, [0.02, 0.33]);
-    let ratio = rising(keys, "ratio", f64::INFINITY, [0.3, 3.3]);
-    Ok(Box::new(RandomErasing { p: p?, scale: scale?, ratio: ratio? }))
+    let parts = Parts::read(keys, [0.02, 0.33], [0.3, 3.3]);
+    Ok(Box::new(RandomErasing { p: p?, parts: parts? }))
 }
 
 impl RandomErasing {
     /// Draws what is erased of an image of `height` and `width`: nothing where no part that was drawn fits into it.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "sides of images"
-    )]
-    fn part(&self, (height, width): (usize, usize), stream: &mut Stream) -> Area {
-        let nothing = Area { top: 0, left: 0, height: 0, width: 0 };
-        if stream.uniform_f64() >= self.p {
-            return nothing;
-        }
-        for _ in 0..TRIES {
-            let area = (height * width) as f64 * between(stream, self.scale[0], self.scale[1]);
-            let ratio = between(stream, self.ratio[0].ln(), self.ratio[1].ln()).exp();
-            let side = |square: f64| square.sqrt().round() as usize;
-            let (h, w) = (side(area * ratio), side(area / ratio));
-            if h < height && w < width {
-                let (top, left) = (stream.below(height - h + 1), stream.below(width - w + 1));
-                return Area { top, left, height: h, width: w };
-            }
-        }
-        nothing
+    fn part(&self, size: (usize, usize), stream: &mut Stream) -> Area {
+        let (height, width) = size;
+        let is_drawn = stream.uniform_f64() < self.p;
+        let fits = |(h, w)| h < height && w < width;
+        let part = is_drawn.then(|| self.parts.draw(size, stream, |h, w| (h, w), fits));
+        part.flatten().unwrap_or(Area { top: 0, left: 0, height: 0, width: 0 })
     }
 }
 
@@ -78,7 +57,8 @@ mod tests {
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "counts")]
     fn parts_have_the_shares_and_shapes_asked_for_and_lie_in_the_image() {
-        let erasing = RandomErasing { p: 0.25, scale: [0.02, 0.33], ratio: [0.3, 3.3] };
+        let parts = Parts { scale: [0.02, 0.33], ratio: [0.3, 3.3] };
+        let erasing = RandomErasing { p: 0.25, parts };
         let size = (64, 48);
         let parts: Vec<Area> = (0..4000)
             .map(|index| erasing.part(size, &mut random::stream(1, "augment", 0, index)))
@@ -97,7 +77,7 @@ mod tests {
         let tall = parts.iter().filter(|part| part.height > part.width).count();
         assert!((parts.len() / 3..parts.len() * 2 / 3).contains(&tall), "{tall}");
         // What never fits changes nothing.
-        let large = RandomErasing { p: 1.0, scale: [1.0, 1.0], ratio: [1.0, 1.0] };
+        let large = RandomErasing { p: 1.0, parts: Parts { scale: [1.0, 1.0], ratio: [1.0, 1.0] } };
         assert_eq!(large.part((8, 8), &mut random::stream(1, "augment", 0, 0)).height, 0);
     }
 }

@@ -19,15 +19,12 @@ use crate::progress::Watch;
 /// # Errors
 /// When a file does not hold what it should.
 pub fn read(path: &Path, names: &FeatureNames, watch: &Watch) -> Result<Dataset, DataError> {
-    let of_features = || {
-        let found = features::read(path, FeatureFile::Safetensors, names, watch)?;
-        Ok(found.into_dataset())
+    let of = |files: &[PathBuf]| match is_of_features(files, names)? {
+        true => Ok(features::read(path, FeatureFile::Safetensors, names, watch)?.into_dataset()),
+        false => read_files(files),
     };
     if path.is_file() {
-        return match is_of_features(std::slice::from_ref(&path.to_owned()), names)? {
-            true => of_features(),
-            false => read_files(&[path.to_owned()]),
-        };
+        return of(&[path.to_owned()]);
     }
     let files = visible_files(path)?;
     let mut descriptions = files.iter().filter(|file| file.ends_with(disk::DESCRIPTION));
@@ -47,10 +44,7 @@ pub fn read(path: &Path, names: &FeatureNames, watch: &Watch) -> Result<Dataset,
              tensors `images` (u8, [N, H, W, C]) and `labels` (i64, [N])",
         ));
     }
-    match is_of_features(&tensors, names)? {
-        true => of_features(),
-        false => read_files(&tensors),
-    }
+    of(&tensors)
 }
 
 /// Whether files hold features: the user says which tensors, or none of `images` and `pixels` is there and `features` is.

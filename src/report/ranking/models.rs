@@ -7,7 +7,6 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use crate::config::Word;
-use crate::config::sweep::PAIR;
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
 use crate::metrics::label_free::{LabelFreeScore, diversity};
@@ -199,13 +198,10 @@ fn task_of(run: &FinishedRun, trial: usize, is_behind: impl Fn(&str) -> bool) ->
     };
     let labels = run.trials[trial].labels.iter().enumerate();
     let task: Task = labels.filter(of_images).map(|(_, label)| label.clone()).collect();
-    let pairs = run.record.pairs.as_ref();
-    let value = |key: &str| task.iter().find(|it| it.0 == key).map(|it| it.1.as_str());
-    let Some((pairs, pair)) = pairs.and_then(|pairs| Some((pairs, pairs.label(value)?))) else {
-        return task;
-    };
-    let others = task.into_iter().filter(|it| !pairs.has(&it.0));
-    std::iter::once((PAIR.to_owned(), pair)).chain(others).collect()
+    match &run.record.pairs {
+        Some(pairs) => pairs.joined(task),
+        None => task,
+    }
 }
 
 /// Whether images are of the target of a training, by any of its keys.

@@ -12,12 +12,7 @@ pub(super) fn put(table: &mut ResultTable) {
         let average = cell(&row.name, &row.cells);
         row.cells.push(average);
     }
-    table.columns.push(TableColumn {
-        name: AVERAGE.to_owned(),
-        label: None,
-        kind: ColumnKind::Average,
-        published: false,
-    });
+    table.columns.push(TableColumn::plain(AVERAGE, ColumnKind::Average));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a table has few columns")]

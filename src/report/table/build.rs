@@ -47,9 +47,9 @@ pub(super) fn build(spec: &TableSpec, scores: &RunScores) -> Result<ResultTable,
         }
         table.push(TableRow { name: row.clone(), cells });
     }
-    let columns = heads.into_iter().map(|(name, label)| {
-        let kind = ColumnKind::Scores;
-        TableColumn { name, label, kind, published: false }
+    let columns = heads.into_iter().map(|(name, label)| TableColumn {
+        label,
+        ..TableColumn::plain(&name, ColumnKind::Scores)
     });
     let mut table = ResultTable {
         name: spec.name.clone(),

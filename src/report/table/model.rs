@@ -294,6 +294,11 @@ impl ResultTable {
 }
 
 impl TableColumn {
+    /// A column that has its name above it, and no published numbers yet.
+    pub(super) fn plain(name: &str, kind: ColumnKind) -> Self {
+        Self { name: name.to_owned(), label: None, kind, published: false }
+    }
+
     /// What stands above it.
     pub(super) fn shown(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.name)

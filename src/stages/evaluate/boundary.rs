@@ -112,8 +112,8 @@ fn no_plane(shape: &DatasetShape, key: &str) -> Option<Problem> {
 /// Fails where data sets are normalised differently: a point of the plane would be another one to the model in each.
 fn alike(sets: &[Scored]) -> Result<(), Failure> {
     let Some((first, others)) = sets.split_first() else { return Ok(()) };
-    let normalisation = |it: &Scored| (it.set.dataset.mean.clone(), it.set.dataset.std.clone());
-    match others.iter().find(|it| normalisation(it) != normalisation(first)) {
+    let wanted = first.set.dataset.normalisation();
+    match others.iter().find(|it| it.set.dataset.normalisation() != wanted) {
         None => Ok(()),
         Some(other) => {
             let (one, other) = (&first.key, &other.key);
