@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use runner::data::npy::NpyArray;
-use runner::data::readers::{DataFormat, Decoding};
+use runner::data::npy::{AnyArray, NpyArray};
+use runner::data::readers::{DataFormat, Decoding, FeatureNames, Layout};
 use runner::data::{Dataset, Watch};
 use runner::digest::{Digest, Fingerprint};
 use runner::nn::ops::CpuOps;
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const ALL: [(&str, Target); 15] = [
+pub const ALL: [(&str, Target); 18] = [
     ("manifest", manifest),
     ("checkpoint", checkpoint),
     ("idx", idx),
@@ -40,6 +40,9 @@ pub const ALL: [(&str, Target); 15] = [
     ("record", record),
     ("pipeline", pipeline),
     ("npy", npy),
+    ("npz", npz),
+    ("csv", csv),
+    ("mat", mat),
 ];
 
 /// A folder whose only file is `name`.
@@ -120,6 +123,33 @@ pub fn npy(bytes: &[u8]) {
     if let Ok(array) = NpyArray::open(&folder.path().join("a.npy")) {
         let _ = (array.bytes(), array.floats(), array.integers());
     }
+    let _ = AnyArray::parse(&bytes.to_vec().into());
+}
+
+/// Arrays of features and labels that NumPy zipped together.
+pub fn npz(bytes: &[u8]) {
+    read(DataFormat::Npz, &folder("d.npz", bytes).path().join("d.npz"));
+}
+
+/// A table of features, with columns that are told by their names and with columns that are named.
+pub fn csv(bytes: &[u8]) {
+    let folder = folder("d.csv", bytes);
+    let path = folder.path().join("d.csv");
+    read(DataFormat::Csv, &path);
+    let arrays = FeatureNames {
+        features: Vec::new(),
+        labels: Some("species".into()),
+        groups: Some("domain".into()),
+    };
+    let layout = Layout { arrays, ..Layout::default() };
+    let cancel = AtomicBool::new(false);
+    let watch = Watch { progress: &Silent, cancel: &cancel };
+    let _ = DataFormat::Csv.read_as(&path, &layout, &Decoding::strict(), &watch);
+}
+
+/// MATLAB's arrays of features and labels.
+pub fn mat(bytes: &[u8]) {
+    read(DataFormat::Mat, &folder("d.mat", bytes).path().join("d.mat"));
 }
 
 /// The MATLAB file of USPS.

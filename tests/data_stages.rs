@@ -545,6 +545,15 @@ fn auto_takes_mean_and_deviation_of_the_train_split() {
 }
 
 #[test]
+fn the_mean_and_deviation_of_networks_have_names() {
+    let (images, _) = made_of_own_images();
+    let text = "input = 'x'\nchannels = 3\nmean = 'imagenet'\nstd = 'imagenet'";
+    let (out, _) = run("normalize", text, &[("input", images.path())]).unwrap();
+    let set = Dataset::open(out.path()).unwrap();
+    assert_eq!((set.mean, set.std), (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]));
+}
+
+#[test]
 fn images_of_many_sizes_need_a_resize() {
     let folder = TempDir::new().unwrap();
     fs::create_dir_all(folder.path().join("cat")).unwrap();
@@ -562,6 +571,18 @@ fn images_of_many_sizes_need_a_resize() {
     assert!(failure.help[0].contains("resize"));
     let (_, outcome) = run("normalize", "input = 'x'\nresize = 8", &inputs).unwrap();
     assert_eq!(outcome.summary, "2 train images 1x8x8, 1 class");
+    let shorter = "input = 'x'\nresize = { shorter = 8 }";
+    let failure = run("normalize", shorter, &inputs).unwrap_err();
+    assert_eq!(failure.message, "the images of `train` differ in size");
+    assert!(failure.help[0].contains("center_crop"), "{failure}");
+    let (middles, outcome) =
+        run("normalize", &format!("{shorter}\ncenter_crop = [8, 7]\npad = 1"), &inputs).unwrap();
+    assert_eq!(outcome.summary, "2 train images 1x10x9, 1 class");
+    drop(middles);
+    let failure = run("normalize", &format!("{shorter}\ncenter_crop = 9"), &inputs).unwrap_err();
+    let message =
+        "image 0 has 10x8 pixels, fewer than the 9x9 of its middle that `center_crop` takes";
+    assert_eq!(failure.message, message);
     let failure = run("normalize", "input = 'x'\nresize = 8\nstd = 'auto'", &inputs).unwrap_err();
     assert!(failure.message.contains("all its pixels in `train` are alike"), "{failure}");
 }
@@ -571,7 +592,19 @@ fn wrong_normalisations_are_found_before_anything_runs() {
     let messages = |text: &str| parse("normalize", text).err().expect("a problem");
     assert!(messages("input = 'x'\nstd = [0.5, 0.0, 0.5]")[0].contains("`std` must be"));
     assert!(messages("input = 'x'\nmean = 'automatic'")[0].contains("`mean` must be"));
-    assert!(messages("input = 'x'\nresize = [0, 3]")[0].contains("`resize` must be"));
+    for wrong in ["[0, 3]", "{ shorter = 0 }", "{ longer = 9 }", "{ shorter = 9, longer = 9 }"] {
+        let messages = messages(&format!("input = 'x'\nresize = {wrong}"));
+        assert!(messages[0].contains("`resize` must be"), "{wrong}");
+    }
+    assert!(messages("input = 'x'\ncenter_crop = 0")[0].contains("`center_crop` must be"));
+    let small = describe("normalize", "input = 'x'\ncenter_crop = 29", Some(mnist()));
+    let message = &small.unwrap_err()[0].message;
+    assert!(
+        message.starts_with("the images have 28x28 pixels there, fewer than the 29x29"),
+        "{message}"
+    );
+    let gray = describe("normalize", "input = 'x'\nmean = 'imagenet'", Some(mnist()));
+    assert_eq!(gray.unwrap_err()[0].message, "3 numbers for images of 1 channels");
     assert!(messages("input = 'x'\nchannels = 2")[0].contains("`channels` must be 1 or 3"));
     let problems = describe("normalize", "input = 'x'\nmean = [0.1, 0.2, 0.3]", Some(mnist()));
     assert_eq!(problems.unwrap_err()[0].key, "mean");
@@ -581,6 +614,11 @@ fn wrong_normalisations_are_found_before_anything_runs() {
         panic!("this fits")
     };
     assert_eq!((shape.channels, shape.size), (Some(3), Some((32, 32))));
+    let text = "input = 'x'\nresize = { shorter = 256 }\ncenter_crop = 224";
+    let Ok(Product::Dataset(shape)) = describe("normalize", text, Some(mnist())) else {
+        panic!("this fits")
+    };
+    assert_eq!(shape.size, Some((224, 224)));
 }
 
 #[test]

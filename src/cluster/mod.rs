@@ -2,7 +2,7 @@
 //! counts them and ends them. A queue decides nothing: what a worker does follows from the store, and what a queue says
 //! of its jobs is shown to people and never believed.
 //!
-//! An engine is a file here and a line in [`ENGINES`].
+//! An engine is a file here and a line in `ENGINES`.
 
 mod call;
 mod classes;

@@ -1,4 +1,4 @@
-//! A labelled set of images in named splits, as it is held in memory.
+//! A labelled set of images, or of features that were made of some, in named splits, as it is held in memory.
 //!
 //! Knows nothing of files: those are the business of `disk` and `readers`.
 
@@ -32,7 +32,8 @@ use crate::bytes::{Bytes, Collector};
 pub struct Dataset {
     /// Names of the classes; a label is an index into it.
     pub classes: Vec<String>,
-    /// Mean of each channel to subtract when batches are made, in units where pixels are 0 to 1.
+    /// Mean of each channel to subtract when batches are made, in units where pixels are 0 to 1; of features, the
+    /// mean of each in their own unit.
     pub mean: Vec<f32>,
     /// Deviation of each channel to divide by afterwards.
     pub std: Vec<f32>,
@@ -71,7 +72,8 @@ pub struct Unlabelled<'a> {
     normalisation: Normalisation<'a>,
 }
 
-/// What is done to pixels on their way into a batch: `(p / 255 - mean) / std` by channel.
+/// What is done to pixels on their way into a batch: `(p / 255 - mean) / std` by channel; to features,
+/// `(x - mean) / std` by feature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Normalisation<'a> {
     /// Mean of each channel, in units where pixels are 0 to 1.
@@ -81,14 +83,15 @@ pub struct Normalisation<'a> {
 }
 
 /// Pixels of a split, 8 bits a channel, rows of pixels with their channels side by side
-/// (`[height, width, channels]`), one image after the other.
+/// (`[height, width, channels]`), one image after the other. Or features, `[N, D]`: numbers in single precision
+/// instead of pixels, which networks take for images of one pixel with D channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    /// Channels: 1 or 3.
+    /// Channels: 1 or 3; of features, their number D.
     pub channels: usize,
     /// Height and width of each image.
     pub sizes: Sizes,
-    /// All pixels.
+    /// All pixels; of features, four bytes a number, little-endian.
     pub pixels: Bytes,
 }
 
@@ -106,6 +109,11 @@ pub enum Sizes {
     },
     /// (height, width) of each.
     Each(Vec<(usize, usize)>),
+    /// No pixels: features.
+    Features {
+        /// Number of feature vectors.
+        count: usize,
+    },
 }
 
 /// One image.
@@ -130,9 +138,14 @@ impl Dataset {
         Self { classes, mean: vec![0.0; channels], std: vec![1.0; channels], splits, provenance }
     }
 
-    /// Channels per image: 1 or 3.
+    /// Channels per image: 1 or 3; of features, their number.
     pub fn channels(&self) -> usize {
         self.mean.len()
+    }
+
+    /// Whether it holds features and no pixels.
+    pub fn is_features(&self) -> bool {
+        self.splits.values().any(|split| split.images.is_features())
     }
 
     /// Height and width, if all images of all splits agree.
@@ -177,7 +190,11 @@ impl Dataset {
             return Err("it has no classes".into());
         }
         let channels = self.channels();
-        if !matches!(channels, 1 | 3) {
+        if self.is_features() {
+            if !self.splits.values().all(|split| split.images.is_features()) {
+                return Err("some splits hold images and others features".into());
+            }
+        } else if !matches!(channels, 1 | 3) {
             return Err(format!("images must have 1 or 3 channels, not {channels}"));
         }
         if self.std.len() != channels {
@@ -243,7 +260,8 @@ impl Split {
             return Err("it has no images".into());
         }
         if images.channels != channels {
-            return Err(format!("its images have {} channels, not {channels}", images.channels));
+            let what = if images.is_features() { "features" } else { "channels" };
+            return Err(format!("its images have {} {what}, not {channels}", images.channels));
         }
         if images.len() != self.labels.len() {
             return Err(format!("{} images but {} labels", images.len(), self.labels.len()));
@@ -307,10 +325,51 @@ impl Images {
         Self { channels, sizes: Sizes::Same { count, height, width }, pixels }
     }
 
+    /// Feature vectors of `width` numbers each, one after the other.
+    ///
+    /// # Panics
+    /// When the numbers do not make whole vectors.
+    pub fn features(width: usize, values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::features_of_bytes(width, bytes)
+    }
+
+    /// As [`Images::features`], of numbers of four bytes each, little-endian.
+    ///
+    /// # Panics
+    /// When the bytes do not make whole vectors.
+    pub fn features_of_bytes(width: usize, bytes: impl Into<Bytes>) -> Self {
+        let (pixels, row) = (bytes.into(), width * size_of::<f32>());
+        assert!(row > 0 && pixels.len().is_multiple_of(row), "whole vectors of {width} numbers");
+        let count = pixels.len() / row;
+        Self { channels: width, sizes: Sizes::Features { count }, pixels }
+    }
+
+    /// Whether these are features and not pixels.
+    pub fn is_features(&self) -> bool {
+        matches!(self.sizes, Sizes::Features { .. })
+    }
+
+    /// The numbers of the feature vector at `index`.
+    ///
+    /// # Panics
+    /// When these are pixels, or there are not as many vectors.
+    pub fn feature_row(&self, index: usize) -> impl Iterator<Item = f32> {
+        assert!(self.is_features(), "pixels are no features");
+        let row = self.channels * size_of::<f32>();
+        let bytes = &self.pixels[index * row..(index + 1) * row];
+        bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+
+    /// Bytes of one number.
+    fn bytes_per_value(&self) -> usize {
+        if self.is_features() { size_of::<f32>() } else { 1 }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         match &self.sizes {
-            Sizes::Same { count, .. } => *count,
+            Sizes::Same { count, .. } | Sizes::Features { count } => *count,
             Sizes::Each(sizes) => sizes.len(),
         }
     }
@@ -324,6 +383,7 @@ impl Images {
     pub fn size(&self) -> Option<(usize, usize)> {
         match self.sizes {
             Sizes::Same { height, width, .. } => Some((height, width)),
+            Sizes::Features { .. } => Some((1, 1)),
             Sizes::Each(_) => None,
         }
     }
@@ -332,6 +392,7 @@ impl Images {
     pub fn size_of(&self, index: usize) -> (usize, usize) {
         match &self.sizes {
             Sizes::Same { height, width, .. } => (*height, *width),
+            Sizes::Features { .. } => (1, 1),
             Sizes::Each(sizes) => sizes[index],
         }
     }
@@ -341,7 +402,8 @@ impl Images {
         let mut rest = &*self.pixels;
         (0..self.len()).map(move |index| {
             let (height, width) = self.size_of(index);
-            let (pixels, after) = rest.split_at(height * width * self.channels);
+            let length = height * width * self.channels * self.bytes_per_value();
+            let (pixels, after) = rest.split_at(length);
             rest = after;
             Image { height, width, pixels }
         })
@@ -358,8 +420,12 @@ impl Images {
         for at in indices {
             pixels.push(all[*at].pixels).map_err(DataError::spilled)?;
         }
+        let pixels = pixels.finish().map_err(DataError::spilled)?;
+        if self.is_features() {
+            return Ok(Self::features_of_bytes(self.channels, pixels));
+        }
         let sizes = indices.iter().map(|at| self.size_of(*at)).collect();
-        Ok(Self::new(self.channels, sizes, pixels.finish().map_err(DataError::spilled)?))
+        Ok(Self::new(self.channels, sizes, pixels))
     }
 
     /// BLAKE3 over the channels, the sizes and the pixels: which images these are.
@@ -390,13 +456,32 @@ impl Images {
             total = height
                 .checked_mul(width)
                 .and_then(|area| area.checked_mul(self.channels))
+                .and_then(|values| values.checked_mul(self.bytes_per_value()))
                 .and_then(|bytes| total.checked_add(bytes))
                 .ok_or_else(|| format!("image {index} of {height}x{width} pixels is too large"))?;
         }
-        if total == self.pixels.len() {
-            return Ok(());
+        if total != self.pixels.len() {
+            let found = self.pixels.len();
+            return Err(format!("{found} bytes of pixels where the sizes ask for {total}"));
         }
-        Err(format!("{} bytes of pixels where the sizes ask for {total}", self.pixels.len()))
+        match self.is_features() {
+            true => self.check_numbers(),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether every feature is a finite number.
+    fn check_numbers(&self) -> Result<(), String> {
+        for index in 0..self.len() {
+            let odd = self.feature_row(index).enumerate().find(|(_, value)| !value.is_finite());
+            if let Some((feature, value)) = odd {
+                return Err(format!(
+                    "feature {feature} of row {index} (both from 0) is {value}, not a finite number \
+                     in single precision"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -442,6 +527,29 @@ mod tests {
         assert_eq!(chosen.pixels, [4, 5, 1]);
         assert_eq!(chosen.sizes, Sizes::Each(vec![(2, 1), (1, 1)]));
         assert_eq!(images.select(&[1, 1]).unwrap().size(), Some((1, 2)));
+    }
+
+    #[test]
+    fn features_are_numbers_of_one_width_in_every_split() {
+        let images = Images::features(2, &[0.5, -1.0, 2.0, 3e9, 0.0, 7.0]);
+        assert_eq!((images.len(), images.size(), images.channels), (3, Some((1, 1)), 2));
+        let chosen = images.select(&[2, 0]).unwrap();
+        assert_eq!(chosen, Images::features(2, &[0.0, 7.0, 0.5, -1.0]));
+        assert_eq!(chosen.feature_row(1).collect::<Vec<_>>(), [0.5, -1.0]);
+        let of = |images: Images| {
+            let labels = vec![0; images.len()];
+            let splits = IndexMap::from([("train".into(), Split { images, labels })]);
+            Dataset::plain(vec!["a".into()], 2, splits, Vec::new())
+        };
+        let mut set = of(images);
+        assert!(set.is_features());
+        assert_eq!(set.check(), Ok(()));
+        set.splits.insert("test".into(), split(&[0]));
+        assert!(set.check().unwrap_err().contains("others features"));
+        let error = of(Images::features(2, &[0.0, 1.0, 2.0, f32::NAN])).check().unwrap_err();
+        assert!(error.contains("feature 1 of row 1 (both from 0) is NaN"), "{error}");
+        let narrow = of(Images::features(3, &[0.0; 3])).check().unwrap_err();
+        assert!(narrow.contains("have 3 features, not 2"), "{narrow}");
     }
 
     #[test]

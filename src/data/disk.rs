@@ -26,6 +26,9 @@ struct DatasetDescription {
     channels: usize,
     /// Height and width; null when images differ.
     size: Option<(usize, usize)>,
+    /// Whether it holds features instead of pixels; left out when it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    features: bool,
     mean: Vec<f32>,
     std: Vec<f32>,
     splits: IndexMap<String, Count>,
@@ -45,10 +48,12 @@ struct Count {
 pub struct DatasetOutline {
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Channels per image: 1 or 3.
+    /// Channels per image: 1 or 3; of features, their number.
     pub channels: usize,
     /// Height and width; `None` when images differ.
     pub size: Option<(usize, usize)>,
+    /// Whether it holds features instead of pixels.
+    pub features: bool,
     /// The splits with their numbers of images.
     pub splits: IndexMap<String, usize>,
     /// The classes that no image of any split is of, in order.
@@ -61,9 +66,10 @@ impl DatasetOutline {
     /// # Errors
     /// When the description is missing or malformed.
     pub fn read(folder: &Path) -> Result<Self, DataError> {
-        let DatasetDescription { classes, channels, size, splits, empty, .. } = describe(folder)?;
+        let DatasetDescription { classes, channels, size, features, splits, empty, .. } =
+            describe(folder)?;
         let splits = splits.into_iter().map(|(name, count)| (name, count.images)).collect();
-        Ok(Self { classes, channels, size, splits, empty })
+        Ok(Self { classes, channels, size, features, splits, empty })
     }
 }
 
@@ -108,7 +114,8 @@ impl Dataset {
             provenance: description.provenance,
         };
         dataset.check().map_err(|reason| DataError::malformed(folder, reason))?;
-        if dataset.channels() != description.channels || dataset.size() != description.size {
+        let found = (dataset.channels(), dataset.size(), dataset.is_features());
+        if found != (description.channels, description.size, description.features) {
             let path = folder.join(DESCRIPTION);
             return Err(DataError::malformed(
                 &path,
@@ -132,6 +139,7 @@ impl Dataset {
             classes: self.classes.clone(),
             channels: self.channels(),
             size: self.size(),
+            features: self.is_features(),
             mean: self.mean.clone(),
             std: self.std.clone(),
             splits: self
@@ -171,6 +179,11 @@ fn write_split(split: &Split, path: &Path) -> Result<(), DataError> {
     let labels = view(Dtype::I64, vec![split.len()], &labels);
     let pixels = &images.pixels;
     let written = match &images.sizes {
+        Sizes::Features { count } => {
+            let shape = vec![*count, images.channels];
+            let tensors = [("features", view(Dtype::F32, shape, pixels)), ("labels", labels)];
+            safetensors::serialize_to_file(tensors, None, path)
+        }
         Sizes::Same { count, height, width } => {
             let shape = vec![*count, *height, *width, images.channels];
             let tensors = [("images", view(Dtype::U8, shape, pixels)), ("labels", labels)];
@@ -198,7 +211,7 @@ fn write_split(split: &Split, path: &Path) -> Result<(), DataError> {
     })
 }
 
-/// Reads a split; also files of others that hold `images` and `labels`.
+/// Reads a split; also files of others that hold `images` or `features`, and `labels`.
 pub(crate) fn read_split(path: &Path) -> Result<Split, DataError> {
     let file = fs::File::open(path).map_err(|error| DataError::io(path, error))?;
     let bytes = Bytes::map(&file).map_err(|error| DataError::io(path, error))?;
@@ -209,10 +222,11 @@ fn parse_split(bytes: &Bytes) -> Result<Split, String> {
     let tensors = SafeTensors::deserialize(bytes)
         .map_err(|error| format!("not a safetensors file: {error}"))?;
     let labels = labels(&tensors)?;
-    let images = if tensors.names().contains(&"pixels") {
-        varied(bytes, &tensors)?
-    } else {
-        alike(bytes, &tensors)?
+    let is_there = |name: &str| tensors.names().contains(&name);
+    let images = match (is_there("pixels"), is_there("images"), is_there("features")) {
+        (true, ..) => varied(bytes, &tensors)?,
+        (false, false, true) => features(bytes, &tensors)?,
+        _ => alike(bytes, &tensors)?,
     };
     if images.len() != labels.len() {
         return Err(format!("{} images but {} labels", images.len(), labels.len()));
@@ -269,6 +283,18 @@ fn alike(bytes: &Bytes, tensors: &SafeTensors) -> Result<Images, String> {
     };
     let sizes = Sizes::Same { count, height, width };
     Ok(Images { channels, sizes, pixels: within(bytes, view.data()) })
+}
+
+/// `features`: `[N, D]`, in single precision.
+fn features(bytes: &Bytes, tensors: &SafeTensors) -> Result<Images, String> {
+    let view = tensor(tensors, "features")?;
+    match (view.shape(), view.dtype()) {
+        ([count, width], Dtype::F32) if *width > 0 => {
+            let sizes = Sizes::Features { count: *count };
+            Ok(Images { channels: *width, sizes, pixels: within(bytes, view.data()) })
+        }
+        (shape, kind) => Err(format!("`features` is {kind:?} {shape:?}, not F32 [N, D]")),
+    }
 }
 
 /// The part of `bytes` that `data` is.
@@ -348,6 +374,20 @@ mod tests {
             let set = set(Images::new(channels, vec![(1, 2), (3, 1)], pixels), vec![0, 1]);
             assert_eq!(round_trip(&set).1, set);
         }
+    }
+
+    #[test]
+    fn features_survive_the_disk_and_the_outline_says_what_they_are() {
+        let features = Images::features(3, &[0.5, -1.0, 1e-30, 2.0, 3e9, 0.0]);
+        let set = set(features, vec![1, 0]);
+        let (folder, back) = round_trip(&set);
+        assert_eq!(back, set);
+        let outline = DatasetOutline::read(folder.path()).unwrap();
+        assert_eq!((outline.channels, outline.size, outline.features), (3, Some((1, 1)), true));
+        let path = folder.path().join(DESCRIPTION);
+        let text = fs::read_to_string(&path).unwrap().replace("  \"features\": true,\n", "");
+        fs::write(&path, text).unwrap();
+        assert!(Dataset::open(folder.path()).is_err(), "its description says that it has pixels");
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub fn drawn(seed: u64, purpose: &str, count: usize, most: usize) -> Vec<usize> 
     indices
 }
 
-/// The images at `indices` as `[N, C, H, W]`, each pixel `(p / 255 - mean) / std`.
+/// The images at `indices` as `[N, C, H, W]`, each pixel `(p / 255 - mean) / std`; of features `[N, D]`, each
+/// `(x - mean) / std`.
 ///
 /// # Panics
 /// When the images differ in size, or an index lies beyond them.
@@ -97,6 +98,9 @@ pub fn batch_into<'a>(
     indices: &[usize],
     values: &mut Vec<f32>,
 ) {
+    if images.is_features() {
+        return features_into(normalisation.into(), images, indices, values);
+    }
     let (height, width) = size(images);
     let (channels, plane) = (images.channels, height * width);
     let tables = tables(normalisation.into(), channels);
@@ -115,6 +119,28 @@ pub fn batch_into<'a>(
                     for (value, pixel) in values.iter_mut().zip(pixels.chunks_exact(channels)) {
                         *value = table[usize::from(pixel[channel])];
                     }
+                }
+            }
+        },
+    );
+}
+
+/// The features at `indices`, `[N, D]`, into a vector whose length becomes `N * D`.
+fn features_into(
+    Normalisation { mean, std }: Normalisation,
+    images: &Images,
+    indices: &[usize],
+    values: &mut Vec<f32>,
+) {
+    let width = images.channels;
+    assert_eq!((mean.len(), std.len()), (width, width), "a mean and a deviation for each feature");
+    values.resize(indices.len() * width, 0.0);
+    values.par_chunks_mut(CHUNK * width).zip(indices.par_chunks(CHUNK)).for_each(
+        |(values, indices)| {
+            for (values, index) in values.chunks_exact_mut(width).zip(indices) {
+                let row = images.feature_row(*index).zip(mean.iter().zip(std));
+                for (value, (number, (mean, std))) in values.iter_mut().zip(row) {
+                    *value = (number - mean) / std;
                 }
             }
         },
@@ -150,6 +176,13 @@ mod tests {
         let normalisation = Normalisation { mean: &[0.5, 0.0, 0.0], std: &[0.5, 1.0, 2.0] };
         let batch = batch(normalisation, &images, &[0]);
         assert_eq!(batch, [-1.0, 1.0, 51.0 / 255.0, 102.0 / 255.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn features_are_normalised_each_by_its_own_mean_and_deviation() {
+        let images = Images::features(2, &[1.0, 10.0, 3.0, 30.0, 5.0, 70.0]);
+        let normalisation = Normalisation { mean: &[3.0, 10.0], std: &[2.0, 20.0] };
+        assert_eq!(batch(normalisation, &images, &[2, 0]), [1.0, 3.0, -1.0, 0.0]);
     }
 
     #[test]

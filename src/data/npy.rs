@@ -85,29 +85,19 @@ impl NpyArray {
     }
 
     fn parse(bytes: &Bytes) -> Result<Self, String> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or("not a file of NumPy (.npy)")?;
-        let (length, start) = match *rest {
-            [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
-            [2 | 3, _, a, b, c, d, ..] => {
-                (usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX), 12)
-            }
-            [version, ..] => {
-                return Err(format!("version {version} of NumPy's format is not known"));
-            }
-            [] => return Err("the file ends in its header".into()),
-        };
-        if length > LONGEST_HEADER {
-            return Err(format!("its header claims {length} bytes"));
-        }
-        let header = bytes.get(start..start + length).ok_or("the file ends in its header")?;
-        let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
-        let (kind, shape) = read_header(header)?;
-        let data = bytes.part(start + length..bytes.len());
-        let wanted = shape.iter().try_fold(kind.size(), |size, side| size.checked_mul(*side));
-        if wanted != Some(data.len()) {
+        RawArray::parse(bytes).and_then(Self::of)
+    }
+
+    fn of(RawArray { descr, shape, data }: RawArray) -> Result<Self, String> {
+        let kind = NumberKind::ALL.into_iter().find(|it| it.word() == descr);
+        let kind = kind.ok_or_else(|| {
+            let known = NumberKind::ALL.map(NumberKind::name).join(", ");
+            format!("its numbers are `{descr}`; what is read are {known}, little-endian")
+        })?;
+        fits(&data, kind.size(), &shape).ok_or_else(|| {
             let found = data.len();
-            return Err(format!("{found} bytes of data, which is not {} {shape:?}", kind.name()));
-        }
+            format!("{found} bytes of data, which is not {} {shape:?}", kind.name())
+        })?;
         Ok(Self { kind, shape, data })
     }
 
@@ -144,6 +134,12 @@ impl NpyArray {
         }
     }
 
+    /// Its numbers where they are in double precision.
+    pub fn doubles(&self) -> Option<Vec<f64>> {
+        let number = |it: &[u8; 8]| f64::from_le_bytes(*it);
+        (self.kind == NumberKind::F64).then(|| self.data.as_chunks().0.iter().map(number).collect())
+    }
+
     /// Its numbers where they are whole; `None` where they have fractions.
     pub fn integers(&self) -> Option<Vec<i64>> {
         match self.kind {
@@ -160,14 +156,114 @@ impl NpyArray {
     }
 }
 
+/// An array whose type was not looked at yet.
+struct RawArray {
+    /// As the header has it: `<f4`.
+    descr: String,
+    shape: Vec<usize>,
+    data: Bytes,
+}
+
+impl RawArray {
+    fn parse(bytes: &Bytes) -> Result<Self, String> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or("not a file of NumPy (.npy)")?;
+        let (length, start) = match *rest {
+            [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), 10),
+            [2 | 3, _, a, b, c, d, ..] => {
+                (usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX), 12)
+            }
+            [version, ..] => {
+                return Err(format!("version {version} of NumPy's format is not known"));
+            }
+            [] => return Err("the file ends in its header".into()),
+        };
+        if length > LONGEST_HEADER {
+            return Err(format!("its header claims {length} bytes"));
+        }
+        let header = bytes.get(start..start + length).ok_or("the file ends in its header")?;
+        let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
+        let (descr, shape) = read_header(header)?;
+        let data = bytes.part(start + length..bytes.len());
+        Ok(Self { descr, shape, data })
+    }
+}
+
+/// Whether `data` are as many values of `size` bytes as the shape says.
+fn fits(data: &Bytes, size: usize, shape: &[usize]) -> Option<()> {
+    let wanted = shape.iter().try_fold(size, |size, side| size.checked_mul(*side));
+    (wanted == Some(data.len())).then_some(())
+}
+
+/// An array of numbers or of texts.
+#[derive(Debug, Clone)]
+pub enum AnyArray {
+    /// Numbers.
+    Numbers(NpyArray),
+    /// Texts (`<U7` or `|S7`: of so many characters or bytes at most), with its sides.
+    Texts(Vec<String>, Vec<usize>),
+}
+
+impl AnyArray {
+    /// Reads what a file of NumPy's holds.
+    ///
+    /// # Errors
+    /// As [`NpyArray::open`], also when texts are not Unicode.
+    pub fn parse(bytes: &Bytes) -> Result<Self, String> {
+        let raw = RawArray::parse(bytes)?;
+        let length = |start: &str| raw.descr.strip_prefix(start)?.parse::<usize>().ok();
+        let (wide, letters) = match (length("<U"), length("|S"), &*raw.descr) {
+            (Some(letters), ..) => (true, letters),
+            (None, Some(letters), _) => (false, letters),
+            (None, None, "|O") => {
+                return Err("it holds Python objects, which are not read: write texts as \
+                            `array.astype(str)`"
+                    .into());
+            }
+            (None, None, _) => return NpyArray::of(raw).map(Self::Numbers),
+        };
+        let RawArray { descr, shape, data } = raw;
+        let size = letters.checked_mul(if wide { 4 } else { 1 }).filter(|size| *size > 0);
+        let size = size.filter(|size| fits(&data, *size, &shape).is_some());
+        let size = size.ok_or_else(|| {
+            format!("{} bytes of data, which is not `{descr}` {shape:?}", data.len())
+        })?;
+        let texts: Option<Vec<String>> =
+            data.chunks_exact(size).map(if wide { wide_text } else { plain_text }).collect();
+        match texts {
+            Some(texts) => Ok(Self::Texts(texts, shape)),
+            None => Err("a text in it is not Unicode".into()),
+        }
+    }
+
+    /// Its sides.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Numbers(array) => array.shape(),
+            Self::Texts(_, shape) => shape,
+        }
+    }
+}
+
+/// A text of four bytes a character; zeros fill it up.
+fn wide_text(bytes: &[u8]) -> Option<String> {
+    let letters = bytes.as_chunks().0.iter().map(|it| u32::from_le_bytes(*it));
+    let letters: Option<String> = letters.map(char::from_u32).collect();
+    Some(letters?.trim_end_matches('\0').to_owned())
+}
+
+/// A text in UTF-8; zeros fill it up.
+fn plain_text(bytes: &[u8]) -> Option<String> {
+    Some(std::str::from_utf8(bytes).ok()?.trim_end_matches('\0').to_owned())
+}
+
 /// Type and shape of `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
-fn read_header(text: &str) -> Result<(NumberKind, Vec<usize>), String> {
+fn read_header(text: &str) -> Result<(String, Vec<usize>), String> {
     let odd = || {
         format!("its header is `{}`, not a table of descr, fortran_order and shape", text.trim())
     };
     let inner =
         text.trim().strip_prefix('{').and_then(|it| it.strip_suffix('}')).ok_or_else(odd)?;
-    let (mut kind, mut is_fortran, mut shape) = (None, None, None);
+    let (mut descr, mut is_fortran, mut shape) = (None, None, None);
     let mut rest = inner.trim_start();
     while !rest.is_empty() {
         let (key, after) = quoted(rest).ok_or_else(odd)?;
@@ -175,11 +271,7 @@ fn read_header(text: &str) -> Result<(NumberKind, Vec<usize>), String> {
         rest = match key {
             "descr" => {
                 let (word, after) = quoted(after).ok_or("its numbers are records")?;
-                let known = NumberKind::ALL.into_iter().find(|it| it.word() == word);
-                kind = Some(known.ok_or_else(|| {
-                    let known = NumberKind::ALL.map(NumberKind::name).join(", ");
-                    format!("its numbers are `{word}`; what is read are {known}, little-endian")
-                })?);
+                descr = Some(word.to_owned());
                 after
             }
             "fortran_order" => {
@@ -204,8 +296,8 @@ fn read_header(text: &str) -> Result<(NumberKind, Vec<usize>), String> {
         rest = rest.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     }
-    match (kind, is_fortran, shape) {
-        (Some(kind), Some(false), Some(shape)) => Ok((kind, shape)),
+    match (descr, is_fortran, shape) {
+        (Some(descr), Some(false), Some(shape)) => Ok((descr, shape)),
         (_, Some(true), _) => {
             Err("it is in Fortran order: write `numpy.ascontiguousarray(...)`".into())
         }
@@ -267,6 +359,36 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), bytes).unwrap();
         NpyArray::open(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn texts_are_read_in_both_forms_and_python_objects_are_not() {
+        let of = |descr: &str, shape: &str, data: &[u8]| {
+            let text =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+            let length = u16::try_from(text.len()).unwrap().to_le_bytes();
+            let bytes = [b"\x93NUMPY\x01\x00", &length[..], text.as_bytes(), data].concat();
+            AnyArray::parse(&bytes.into())
+        };
+        let texts = |found: Result<AnyArray, String>| match found.unwrap() {
+            AnyArray::Texts(texts, shape) => (texts, shape),
+            AnyArray::Numbers(numbers) => panic!("{numbers:?}"),
+        };
+        let wide: Vec<u8> = "bü\0lamp"
+            .chars()
+            .filter(|it| *it != 'p')
+            .flat_map(|it| u32::from(it).to_le_bytes())
+            .collect();
+        assert_eq!(texts(of("<U3", "(2,)", &wide)), (vec!["bü".into(), "lam".into()], vec![2]));
+        assert_eq!(
+            texts(of("|S3", "(2, 1)", b"ab\0cde")),
+            (vec!["ab".into(), "cde".into()], vec![2, 1])
+        );
+        assert!(matches!(of("|u1", "(2,)", &[1, 2]), Ok(AnyArray::Numbers(_))));
+        assert!(of("|O", "(2,)", b"").unwrap_err().contains("astype(str)"));
+        assert!(of("|S3", "(2,)", b"ab").unwrap_err().contains("2 bytes of data"));
+        assert!(of("|S0", "(2,)", b"").unwrap_err().contains("0 bytes of data"));
+        assert!(of("|S1", "(1,)", &[0xff]).unwrap_err().contains("not Unicode"));
     }
 
     #[test]

@@ -15,13 +15,17 @@ pub fn pool_splits(dataset: &mut Dataset, pool: &[String], name: &str) -> Result
     let total = parts.iter().map(|part| part.images.pixels.len()).sum();
     let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
     let (mut sizes, mut labels): (Vec<(usize, usize)>, Vec<u32>) = Default::default();
+    let is_features = parts.iter().all(|part| part.images.is_features());
     for part in parts {
         pixels.push(&part.images.pixels).map_err(DataError::spilled)?;
         sizes.extend((0..part.len()).map(|at| part.images.size_of(at)));
         labels.extend(&part.labels);
     }
     let pixels = pixels.finish().map_err(DataError::spilled)?;
-    let images = Images::new(dataset.channels(), sizes, pixels);
+    let images = match is_features {
+        true => Images::features_of_bytes(dataset.channels(), pixels),
+        false => Images::new(dataset.channels(), sizes, pixels),
+    };
     dataset.splits.retain(|split, _| split == name || !pool.contains(split));
     dataset.splits.insert(name.to_owned(), Split { images, labels });
     Ok(())
@@ -73,6 +77,16 @@ mod tests {
         assert_eq!(sizes, [(1, 2), (1, 2), (2, 2), (1, 2)]);
         let later = pooled(&["train", "test"], "test").unwrap();
         assert_eq!(later.splits.keys().collect::<Vec<_>>(), ["valid", "test"]);
+    }
+
+    #[test]
+    fn features_stay_features() {
+        let split = |values: &[f32]| Split { images: Images::features(2, values), labels: vec![0] };
+        let splits = [("train", split(&[1.0, 2.0])), ("test", split(&[3.0, 4.0]))]
+            .map(|(name, it)| (name.into(), it));
+        let mut set = Dataset::plain(vec!["a".into()], 2, IndexMap::from(splits), Vec::new());
+        pool_splits(&mut set, &["test".into(), "train".into()], "train").unwrap();
+        assert_eq!(set.splits["train"].images, Images::features(2, &[3.0, 4.0, 1.0, 2.0]));
     }
 
     #[test]

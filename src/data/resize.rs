@@ -13,28 +13,55 @@ use crate::bytes::Collector;
 /// Images between two looks at whether the user asked to stop.
 const BATCH: usize = 256;
 
-/// Every image at `height` x `width`.
+/// The sizes that images get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewSize {
+    /// All get this height and width.
+    Fixed(usize, usize),
+    /// The shorter side of each becomes so long, and the longer one follows (torchvision's `Resize` with one number).
+    Shorter(usize),
+}
+
+impl NewSize {
+    /// The size that an image of `height` and `width` gets; `None` when that is more than can be counted.
+    pub fn of(self, (height, width): (usize, usize)) -> Option<(usize, usize)> {
+        let side = match self {
+            Self::Fixed(height, width) => return Some((height, width)),
+            Self::Shorter(side) => side,
+        };
+        let longer = |long: usize, short: usize| side.checked_mul(long)?.checked_div(short);
+        match height <= width {
+            true => Some((side, longer(width, height)?)),
+            false => Some((longer(height, width)?, side)),
+        }
+    }
+}
+
+/// Every image at its new size.
 ///
 /// # Errors
 /// When the user asked to stop, or the images are many and cannot be written to a file.
-pub fn resize(
-    images: &Images,
-    (height, width): (usize, usize),
-    watch: &Watch,
-) -> Result<Images, DataError> {
+pub fn resize(images: &Images, new: NewSize, watch: &Watch) -> Result<Images, DataError> {
     let all: Vec<Image> = images.iter().collect();
-    let total = all.len() * height * width * images.channels;
-    let mut pixels = Collector::new(total).map_err(DataError::spilled)?;
+    let too_large = || DataError::rejected("the resized images are larger than any memory");
+    let sizes: Option<Vec<_>> = all.iter().map(|it| new.of((it.height, it.width))).collect();
+    let sizes = sizes.ok_or_else(too_large)?;
+    let bytes =
+        |&(height, width): &(usize, usize)| height.checked_mul(width)?.checked_mul(images.channels);
+    let total = sizes.iter().try_fold(0_usize, |sum, size| sum.checked_add(bytes(size)?));
+    let mut pixels = Collector::new(total.ok_or_else(too_large)?).map_err(DataError::spilled)?;
     // Images of one size share their weights.
-    let shared = images.size().map(|size| Resizer::new(size, (height, width)));
-    for images_of_batch in all.chunks(BATCH) {
+    let shared = images.size().zip(sizes.first()).map(|(size, new)| Resizer::new(size, *new));
+    for (images_of_batch, sizes) in all.chunks(BATCH).zip(sizes.chunks(BATCH)) {
         watch.check()?;
         let resized: Vec<Vec<u8>> = images_of_batch
             .par_iter()
-            .map(|image| match &shared {
+            .zip(sizes)
+            .map(|(image, size)| match &shared {
                 Some(resizer) => resizer.apply(image, images.channels),
-                None => Resizer::new((image.height, image.width), (height, width))
-                    .apply(image, images.channels),
+                None => {
+                    Resizer::new((image.height, image.width), *size).apply(image, images.channels)
+                }
             })
             .collect();
         for image in &resized {
@@ -43,7 +70,10 @@ pub fn resize(
         watch.progress.advance(images_of_batch.len() as u64);
     }
     let pixels = pixels.finish().map_err(DataError::spilled)?;
-    Ok(Images::same(images.channels, (height, width), pixels))
+    Ok(match new {
+        NewSize::Fixed(height, width) => Images::same(images.channels, (height, width), pixels),
+        NewSize::Shorter(_) => Images::new(images.channels, sizes, pixels),
+    })
 }
 
 pub(super) struct Resizer {
@@ -132,7 +162,24 @@ mod tests {
 
     fn resized(images: &Images, size: (usize, usize)) -> Images {
         let cancel = AtomicBool::new(false);
-        resize(images, size, &Watch { progress: &Silent, cancel: &cancel }).unwrap()
+        let new = NewSize::Fixed(size.0, size.1);
+        resize(images, new, &Watch { progress: &Silent, cancel: &cancel }).unwrap()
+    }
+
+    /// `int(side * long / short)`, as torchvision has it.
+    #[test]
+    fn the_longer_side_follows_the_shorter_one() {
+        let shorter = NewSize::Shorter(256);
+        assert_eq!(shorter.of((375, 500)), Some((256, 341)));
+        assert_eq!(shorter.of((500, 333)), Some((384, 256)));
+        assert_eq!(shorter.of((10, 10)), Some((256, 256)));
+        assert_eq!(NewSize::Shorter(usize::MAX).of((1, 2)), None);
+        let images = Images::new(1, vec![(2, 3), (4, 2)], vec![5; 14]);
+        let cancel = AtomicBool::new(false);
+        let watch = Watch { progress: &Silent, cancel: &cancel };
+        let found = resize(&images, NewSize::Shorter(4), &watch).unwrap();
+        assert_eq!((found.size_of(0), found.size_of(1)), ((4, 6), (8, 4)));
+        assert!(found.pixels.iter().all(|pixel| *pixel == 5));
     }
 
     #[test]

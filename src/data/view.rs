@@ -45,6 +45,18 @@ pub enum ViewKind {
     },
 }
 
+impl ViewRequest {
+    /// Whether it looks at pixels, which features have none of.
+    pub fn needs_pixels(&self) -> bool {
+        match &self.kind {
+            // The changes of the stage are asked themselves.
+            ViewKind::Plain | ViewKind::Augmented => false,
+            ViewKind::Own(augment) => augment.changes_pixels(),
+            ViewKind::Masked { .. } => true,
+        }
+    }
+}
+
 /// Blocks along each side of an image where their size is left open: 224 pixels by the 64 of the
 /// paper, rounded.
 const BLOCKS: usize = 4;

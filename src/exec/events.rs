@@ -91,7 +91,7 @@ pub struct PlannedTask {
 pub struct PlannedTrial {
     /// Its number.
     pub trial: usize,
-    /// Axis and value; none in a run without a sweep.
+    /// Axis and value, pairs of domains as one; none in a run without a sweep.
     pub labels: IndexMap<String, String>,
     /// Numbers of its tasks, in the order of the file.
     pub tasks: Vec<usize>,
@@ -109,7 +109,7 @@ impl Planned {
         };
         let trial = |number: usize| PlannedTrial {
             trial: number,
-            labels: plan.trials[number].label_texts().into_iter().collect(),
+            labels: plan.trials[number].shown_labels().into_iter().collect(),
             tasks: plan.stages[number].values().map(|task| task.index()).collect(),
         };
         Self {

@@ -141,6 +141,7 @@ pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
         stages,
         tables: vec![TableSpec::default()],
         select: None,
+        pairs: None,
         resolved: toml::Table::new(),
     }
 }

@@ -115,6 +115,34 @@ impl Architecture {
         }
     }
 
+    /// What of it wants images: its name where it is one of the zoo, or the first layer that slides over pixels.
+    /// `None` for a network that may as well take features.
+    pub fn wants_images(&self) -> Option<String> {
+        match &self.network {
+            Network::Zoo { arch, .. } => Some(format!("the network `{}`", arch.name)),
+            Network::Layers { features, .. } => {
+                let slides = |layer: &&Layer| match layer {
+                    Layer::Conv2d { .. }
+                    | Layer::MaxPool { .. }
+                    | Layer::AvgPool { .. }
+                    | Layer::AdaptiveAvgPool { .. }
+                    | Layer::GlobalAvgPool
+                    | Layer::Dropout2d { .. }
+                    | Layer::Residual { .. }
+                    | Layer::Parallel { .. } => true,
+                    Layer::BatchNorm { .. }
+                    | Layer::Relu
+                    | Layer::Relu6
+                    | Layer::Dropout { .. }
+                    | Layer::Flatten
+                    | Layer::Takes { .. }
+                    | Layer::Linear { .. } => false,
+                };
+                features.iter().find(slides).map(|layer| format!("the layer `{layer}`"))
+            }
+        }
+    }
+
     fn with_bottleneck(&self, spec: Spec) -> Spec {
         match &self.bottleneck {
             Some(layers) => spec.with_bottleneck(layers),

@@ -135,6 +135,14 @@ pub fn outlets(spec: &Spec) -> Result<Vec<String>, SpecError> {
     Ok((0..units.len()).map(|at| layers[last(at)].name.clone()).collect())
 }
 
+/// The shape of what comes out after the layers called `name`; `None` where there is no such place.
+pub fn shape_after(spec: &Spec, name: &str) -> Option<Chw> {
+    let place = after(&outlets(spec).ok()?, name)?;
+    let Placement { layers, chains, .. } = spec.place().ok()?;
+    let units = units(&chains[&Part::FEATURES], &layers);
+    Some(units.get(place.checked_sub(1)?)?.output(|at| layers[at].output))
+}
+
 /// How many of the units with these outlets come before the place after the layers that are called
 /// `name`, or whose names go on from it; `features` is the end of them all.
 pub fn after(outlets: &[String], name: &str) -> Option<usize> {

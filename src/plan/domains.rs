@@ -115,25 +115,27 @@ impl<'a> Lineage<'a> {
         None
     }
 
-    /// A stage, and all stages that it is built from.
+    /// A stage, and all stages that it is built from. What a network makes of images comes from these, and not from what
+    /// the network learned from.
     fn ancestors(&self, stage: &str) -> HashSet<&'a str> {
-        self.behind(stage, |_| true)
+        self.behind(stage, |links, key| key != "model" || links.iter().all(|it| it.key != "input"))
     }
 
     /// A stage of images, and all stages of images that it is built from: what a model that labels them is trained
     /// on is not among them.
     pub fn images_behind(&self, stage: &str) -> HashSet<&'a str> {
-        self.behind(stage, |key| key != "model")
+        self.behind(stage, |_, key| key != "model")
     }
 
     /// A stage, and all stages that lead to it through these keys.
-    fn behind(&self, stage: &str, follows: impl Fn(&str) -> bool) -> HashSet<&'a str> {
+    fn behind(&self, stage: &str, follows: impl Fn(&[Link], &str) -> bool) -> HashSet<&'a str> {
         let mut found = HashSet::new();
         let mut left = vec![stage];
         while let Some(name) = left.pop() {
             let Some((stage, links)) = self.stages.iter().find(|it| it.0 == name) else { continue };
             if found.insert(*stage) {
-                left.extend(links.iter().filter(|it| follows(it.key)).map(|link| link.stage));
+                let followed = links.iter().filter(|it| follows(links, it.key));
+                left.extend(followed.map(|link| link.stage));
             }
         }
         found
@@ -179,6 +181,22 @@ mod tests {
         assert!(labels.is_hidden("target", "valid") && !labels.is_hidden("mnist", "valid"));
         let source_only = lineage.is_of_domain("net", "method.target", "target", "test");
         assert!(!source_only, "it adapts to nothing");
+    }
+
+    #[test]
+    fn features_are_of_the_domain_of_their_images_whatever_their_network_learned_from() {
+        let lineage: Lineage = [
+            ("amazon", vec![]),
+            ("webcam", vec![]),
+            ("net", vec![link("train", "amazon", None), link("method.target", "webcam", None)]),
+            ("a", vec![link("input", "amazon", None), link("model", "net", None)]),
+            ("w", vec![link("input", "webcam", None), link("model", "net", None)]),
+            ("tuned", vec![link("train", "a", None), link("method.target", "w", None)]),
+        ]
+        .into_iter()
+        .collect();
+        let of = |images| lineage.is_of_domain("tuned", "method.target", images, "test");
+        assert_eq!(["w", "webcam", "a", "amazon"].map(of), [true, true, false, false]);
     }
 
     #[test]

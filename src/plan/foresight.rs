@@ -132,7 +132,8 @@ fn stage_of(plan: &Plan, task: NodeIndex) -> Option<(usize, &PlannedStage)> {
 fn is_open(product: &Product) -> bool {
     match product {
         Product::Dataset(shape) => {
-            let DatasetShape { splits, channels, size, classes: _, names, empty: _ } = shape;
+            let DatasetShape { splits, channels, size, features: _, classes: _, names, empty: _ } =
+                shape;
             splits.is_none() || channels.is_none() || size.is_none() || names.is_none()
         }
         Product::Model(shape) => shape.spec.is_none(),

@@ -57,7 +57,8 @@ impl KeptPipeline {
         };
         let mut keys = Keys::new(table, self.root.span);
         // The sweep is not read here, so a table may name any key.
-        let drafts = tables::read(&mut keys, Swept { keys: &[], wrong: true, selects: true });
+        let drafts =
+            tables::read(&mut keys, Swept { keys: &[], pairs: None, wrong: true, selects: true });
         // The rest of the file is not read here.
         keys.leave_open();
         let found = keys.finish().problems;

@@ -1,5 +1,6 @@
 //! Turns a pipeline file into a checked pipeline and a graph of tasks.
 
+pub mod column_label;
 pub mod domains;
 mod draft;
 pub mod fingerprint;

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::resources::Resources;
 use super::table_spec::TableSpec;
 use crate::config::source::{Sources, Span};
-use crate::config::sweep::Select;
+use crate::config::sweep::{PairKeys, Select};
 use crate::config::{Reference, document};
 use crate::device::Device;
 use crate::metrics::TrainingSplit;
@@ -35,6 +35,8 @@ pub struct Pipeline {
     pub tables: Vec<TableSpec>,
     /// `[sweep.select]`.
     pub select: Option<Select>,
+    /// The keys that `[sweep.pairs]` gives the domains of pairs.
+    pub pairs: Option<PairKeys>,
     /// The whole file with overrides and every default, as `runner show` prints it.
     pub resolved: toml::Table,
 }

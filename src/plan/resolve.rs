@@ -108,6 +108,7 @@ pub(super) fn resolve(
         device: head.device,
         stages: stages.planned,
         tables,
+        pairs: sweep.as_ref().and_then(|sweep| sweep.pairs.clone()),
         select: sweep.and_then(|sweep| sweep.select),
         resolved,
     });

@@ -21,7 +21,7 @@ pub(super) fn of_tables() -> Vec<TableReads> {
         ]);
         let head = keys.nested("pipeline", head);
         let sweep = keys.optional_nested("sweep", sweep::read);
-        tables::read(keys, Swept { keys: &[], wrong: true, selects: true });
+        tables::read(keys, Swept { keys: &[], pairs: None, wrong: true, selects: true });
         head.is_ok() && sweep.is_ok()
     })
 }

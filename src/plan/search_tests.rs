@@ -539,3 +539,140 @@ fn sweeps_that_contradict_themselves_are_explained() {
     load(&format!("{listed}[sweep.select]\nstage = 'score'\nby = 'accuracy'\noracle = true\n"))
         .unwrap();
 }
+
+const PAIRS: &str = "pairs = { source = 'stages.net.epochs', target = 'stages.net.batch_size', of = [8, 16, 32] }\n";
+
+#[test]
+fn pairs_are_all_ordered_pairs_of_different_domains_each_with_every_value_of_the_axes() {
+    let all = load(&format!("{PAIRS}axes = {{ 'pipeline.seed' = [0, 1] }}\n")).unwrap();
+    let pairs: Vec<String> = all.trials.iter().map(|it| it.pair().unwrap()).collect();
+    let wanted = ["8 → 16", "8 → 32", "16 → 8", "16 → 32", "32 → 8", "32 → 16"];
+    assert_eq!(pairs, wanted.map(|pair| [pair, pair]).concat());
+    let first = &all.trials[1];
+    let labels = |labels: Vec<(String, String)>| {
+        labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+    };
+    let wanted = ["stages.net.epochs=8", "stages.net.batch_size=16", "pipeline.seed=1"];
+    assert_eq!(labels(first.label_texts()), wanted);
+    assert_eq!(labels(first.shown_labels()), ["pair=8 → 16", "pipeline.seed=1"]);
+    // Alone, and beside axes that move together.
+    assert_eq!(load(PAIRS).unwrap().trials.len(), 6);
+    let zip = format!("zip = [['{LR}', 'stages.net.log_every']]\n");
+    let axes = format!("axes = {{ '{LR}' = [0.1, 0.2], 'stages.net.log_every' = [5, 5] }}\n");
+    assert_eq!(load(&format!("{PAIRS}{zip}{axes}")).unwrap().trials.len(), 12);
+}
+
+#[test]
+fn a_search_takes_pairs_for_repeats_or_draws_for_each_and_never_for_settings() {
+    let axes =
+        format!("axes = {{ '{LR}' = {{ log_uniform = [0.01, 1] }}, 'pipeline.seed' = [0, 1] }}\n");
+    let wrong = |sweep: String| load(&sweep).map(|all| all.trials.len()).unwrap_err();
+    let search = |word: &str| format!("search = '{word}'\ntrials = 3\n");
+    for word in ["random", "sobol", "tpe"] {
+        let select = if word == "tpe" { SELECT } else { "" };
+        let said = wrong(format!("{}{PAIRS}{axes}{select}", search(word)));
+        assert!(said.contains("would draw pairs of domains as if they were settings"), "{said}");
+        assert!(said.contains("`repeat = [\"pair\", \"pipeline.seed\"]`"), "{said}");
+        let repeat = "repeat = ['pair', 'pipeline.seed']\n";
+        let all = load(&format!("{}{repeat}{PAIRS}{axes}{select}", search(word))).unwrap();
+        assert_eq!(all.trials.len(), 3 * 6 * 2, "{word}");
+    }
+    let each = load(&format!("{}each = ['pair']\n{PAIRS}{axes}", search("random"))).unwrap();
+    assert_eq!(each.trials.len(), 3 * 6 * 2);
+    // The same draws for every pair.
+    let drawn: HashSet<String> = each.trials.iter().map(|it| number(it, LR).to_string()).collect();
+    assert_eq!(drawn.len(), 3);
+}
+
+#[test]
+fn a_selection_never_compares_pairs_with_each_other() {
+    let axes = format!("axes = {{ '{LR}' = [0.1, 0.2] }}\n");
+    let said = load(&format!("{PAIRS}{axes}{SELECT}")).map(|_| ()).unwrap_err();
+    assert!(said.contains("would compare trials of different pairs of domains"), "{said}");
+    // For each pair one is selected.
+    let (_, all) = run(&format!("{PAIRS}{axes}{SELECT}per = ['pair']\n"), |trial, _| {
+        Some(number(trial, LR) * number(trial, "stages.net.epochs"))
+    });
+    let chosen = all.search.unwrap().verdicts();
+    let chosen: Vec<f64> = (all.trials.iter().zip(chosen))
+        .filter(|(_, verdict)| verdict.selected == Some(true))
+        .map(|(trial, _)| number(trial, LR))
+        .collect();
+    assert_eq!(chosen, [0.2; 6]);
+    // Or one setting for all of them, by its mean.
+    let (_, all) = run(&format!("repeat = ['pair']\n{PAIRS}{axes}{SELECT}"), |trial, _| {
+        Some(number(trial, LR))
+    });
+    let chosen = all.search.unwrap().verdicts();
+    assert_eq!(chosen.iter().filter(|it| it.selected == Some(true)).count(), 6);
+}
+
+#[test]
+fn pairs_that_cannot_be_are_explained() {
+    let keys = "source = 'stages.net.epochs', target = 'stages.net.batch_size'";
+    let pairs = |rest: &str| format!("pairs = {{ {keys}, {rest} }}\n");
+    let one = "axes = { 'stages.net.epochs' = [1, 2] }\n";
+    let zip = format!(
+        "zip = [['stages.net.epochs', '{LR}']]\naxes = {{ '{LR}' = [1, 2, 3, 4, 5, 6] }}\n"
+    );
+    for (sweep, expected) in [
+        (pairs("of = [8]"), "a pair needs two, and it has 1"),
+        (pairs("of = [8, 16, 8]"), "`sweep.pairs.of` has the domain 8 twice"),
+        (pairs("of = 8"), "must be an array of domains"),
+        (pairs("of = [8, [1]]"), "must be a string or a number"),
+        (pairs("of = [8, 16], list = [[8, 16]]"), "exclude each other"),
+        (format!("pairs = {{ {keys} }}\n"), "`[sweep.pairs]` has no domains"),
+        (pairs("list = []"), "it is empty"),
+        (pairs("list = [[8]]"), "it has 1 domains"),
+        (pairs("list = [[8, 8]]"), "8 is paired with itself"),
+        (pairs("list = [[8, 16], [16, 8], [8, 16]]"), "has the pair [8, 16] twice"),
+        (pairs("of = [8, 16], off = 3"), "unknown key"),
+        (
+            "pairs = { source = 'stages.net.epochs', target = 'stages.net.epochs', of = [1, 2] }\n"
+                .into(),
+            "gives source and target the same key",
+        ),
+        (
+            "pairs = { source = 'epochs', target = 'stages.net.batch_size', of = [1, 2] }\n".into(),
+            "`epochs` is not a dotted key",
+        ),
+        (format!("{PAIRS}{one}"), "`stages.net.epochs` is swept twice"),
+        (format!("{PAIRS}{zip}"), "moves in pairs, and with no other axis"),
+        (format!("{PAIRS}repeat = ['pairs']\n"), "`sweep.repeat` names `pairs`"),
+        (format!("{one}repeat = ['pair']\n"), "`sweep.repeat` names `pair`"),
+    ] {
+        let said = load(&sweep).map(|_| ()).expect_err(&sweep);
+        assert!(said.contains(expected), "{sweep}\n{said}");
+    }
+}
+
+#[test]
+fn a_set_key_of_pairs_leaves_the_pairs_that_have_its_value() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("x.toml");
+    fs::write(&path, format!("{FILE}{PAIRS}")).unwrap();
+    let load = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|it| (*it).to_owned()).collect();
+        trials::load(&path, &sets).map_err(|report| report.render(false))
+    };
+    let pairs = |all: &Trials| all.trials.iter().map(|it| it.pair().unwrap()).collect::<Vec<_>>();
+    let all = load(&["stages.net.batch_size=8"]).unwrap();
+    assert_eq!(pairs(&all), ["16 → 8", "32 → 8"]);
+    let notes = all.search.as_ref().unwrap().notes();
+    assert!(notes[0].contains("leaves the pairs 16 → 8, 32 → 8"), "{notes:?}");
+    // The record says which, and so makes the same trials again.
+    let text = crate::plan::print::to_toml(&all.resolved);
+    fs::write(root.path().join("again.toml"), text).unwrap();
+    let again = trials::load(&root.path().join("again.toml"), &[]).unwrap();
+    assert_eq!(pairs(&again), pairs(&all));
+    let one = load(&["stages.net.epochs=16", "stages.net.batch_size=32"]).unwrap();
+    assert_eq!(pairs(&one), ["16 → 32"]);
+    // Of both it may be any pair.
+    let other = load(&["stages.net.epochs=5", "stages.net.batch_size=6"]).unwrap();
+    assert_eq!(pairs(&other), ["5 → 6"]);
+    let said = load(&["stages.net.epochs=5"]).map(|_| ()).unwrap_err();
+    assert!(
+        said.contains("no pair of `[sweep.pairs]` gives `stages.net.epochs` this value"),
+        "{said}"
+    );
+}

@@ -33,8 +33,12 @@ impl<'a> Sections<'a> {
         let sweep = keys.optional_nested("sweep", sweep::read);
         let wrong = sweep.is_err();
         let sweep = sweep.unwrap_or_default();
-        let swept =
-            Swept { keys: &swept_keys(sweep.as_ref()), wrong, selects: tables::selects(&keys) };
+        let swept = Swept {
+            keys: &swept_keys(sweep.as_ref()),
+            pairs: sweep.as_ref().and_then(|sweep| sweep.pairs.as_ref()),
+            wrong,
+            selects: tables::selects(&keys),
+        };
         let tables = tables::read(&mut keys, swept);
         let Gathered { resolved, problems: found, .. } = keys.finish();
         problems.extend(found);
@@ -42,10 +46,11 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// The keys that a sweep sweeps.
+/// The keys that a sweep sweeps, and the word for its pairs.
 pub(super) fn swept_keys(sweep: Option<&Sweep>) -> Vec<&str> {
     let axes = sweep.map(|sweep| sweep.axes.as_slice()).unwrap_or_default();
-    axes.iter().map(|axis| axis.key.as_str()).collect()
+    let pair = sweep.and_then(|sweep| sweep.pairs.as_ref()).map(|_| sweep::PAIR);
+    axes.iter().map(|axis| axis.key.as_str()).chain(pair).collect()
 }
 
 /// `[pipeline]`.

@@ -22,4 +22,19 @@ impl Trial {
     pub fn label_texts(&self) -> Vec<(String, String)> {
         self.labels.iter().map(|(key, value)| (key.clone(), label_text(value))).collect()
     }
+
+    /// The pair of domains: `amazon → webcam`; `None` where the sweep has no pairs.
+    pub fn pair(&self) -> Option<String> {
+        let texts = self.label_texts();
+        let value = |key: &str| texts.iter().find(|it| it.0 == key).map(|it| it.1.as_str());
+        self.pipeline.pairs.as_ref()?.label(value)
+    }
+
+    /// The labels for people: first the pair, which stands for its two keys.
+    pub fn shown_labels(&self) -> Vec<(String, String)> {
+        match &self.pipeline.pairs {
+            Some(pairs) => pairs.joined(self.label_texts()),
+            None => self.label_texts(),
+        }
+    }
 }

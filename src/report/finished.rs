@@ -96,9 +96,14 @@ impl FinishedRun {
         self.record.tables.first().map_or("", |table| &table.value)
     }
 
-    /// The title that the pipeline gives it.
-    pub fn title(&self) -> Option<&str> {
-        self.pipeline.get("pipeline")?.get("title")?.as_str()
+    /// What its page is about: the title of the pipeline, or the caption of its first table that has one, or the name of
+    /// the pipeline. A title that is swept is that of a trial.
+    pub fn title(&self) -> &str {
+        let swept = self.axes.iter().any(|key| key == "pipeline.title");
+        let title = self.pipeline.get("pipeline").and_then(|it| it.get("title")?.as_str());
+        let captions = self.record.tables.iter().filter_map(|table| table.caption.as_deref());
+        let title = title.filter(|_| !swept).into_iter().chain(captions).next();
+        title.unwrap_or(&self.record.provenance.pipeline)
     }
 
     /// Whether its trials were selected by target labels.

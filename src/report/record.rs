@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Error;
-use crate::config::sweep::{Select, SelectBy};
+use crate::config::sweep::{PairKeys, Select, SelectBy};
 use crate::config::{Reference, Word};
 use crate::console::Lost;
 use crate::digest::{Content, Fingerprint};
@@ -35,6 +35,9 @@ pub struct Record {
     /// How `[sweep.select]` selects trials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<Selection>,
+    /// The keys that take the domains of a pair, where the pipeline sweeps pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairKeys>,
     /// The axis values of every trial of a sweep. They are recorded because a search draws them by results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<IndexMap<String, toml::Value>>,

@@ -253,6 +253,7 @@ fn fill(
         provenance: provenance(),
         tables: pipeline.tables.clone(),
         selection: pipeline.select.as_ref().map(Selection::new),
+        pairs: pipeline.pairs.clone(),
         values,
         files,
         trials: tasks::records(plan, done, &sources)?,

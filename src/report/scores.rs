@@ -9,10 +9,11 @@ use indexmap::IndexSet;
 use super::error::Error;
 use super::finished::FinishedRun;
 use super::ranking::RankedModel;
-use super::record::StageRecord;
+use super::record::{Record, StageRecord};
 use super::target_labels::dependents;
 use super::trial_score::{ScoredPair, TrialScore};
 use super::trials::TrialResult;
+use crate::config::sweep::{PAIR, PairKeys};
 use crate::metrics::label_free::diversity::LEAST_SHARE;
 use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::table_spec::TableSpec;
@@ -33,6 +34,8 @@ pub struct RunScores<'a> {
     pub pairs: IndexSet<ScoredPair>,
     /// The swept keys; none for a plain run.
     pub axes: Vec<String>,
+    /// The keys that take the domains of a pair. The pair is one of the labels of a trial.
+    pub domains: Option<PairKeys>,
     /// Whether the run is a sweep.
     pub sweep: bool,
     /// Whether target labels selected the trials.
@@ -60,14 +63,22 @@ impl<'a> RunScores<'a> {
         let mut trials = Cow::Borrowed(run.trials.as_slice());
         if !run.is_sweep() {
             // A table may be about a swept key. A plain run has its setting instead.
-            let labels = settings(&run.pipeline, &run.record.tables);
+            let labels = settings(&run.pipeline, &run.record);
             trials.to_mut().iter_mut().for_each(|trial| trial.labels.clone_from(&labels));
+        }
+        let domains = run.record.pairs.clone();
+        if domains.is_some() {
+            for trial in trials.to_mut() {
+                let pair = trial.pair(domains.as_ref());
+                trial.labels.extend(pair.map(|pair| (PAIR.to_owned(), pair)));
+            }
         }
         let (models, unread) = RankedModel::all(run)?;
         let mut all = Self {
             trials,
             stages: &run.record.trials,
             axes: run.axes.clone(),
+            domains,
             sweep: run.is_sweep(),
             oracle: run.is_oracle(),
             selection: run.record.selection.as_ref().map(ToString::to_string),
@@ -161,13 +172,14 @@ impl<'a> RunScores<'a> {
 
 /// The facts and keys by which a table places scores.
 fn named(spec: &TableSpec) -> Vec<&String> {
-    [&spec.rows, &spec.columns].into_iter().chain(spec.only.keys()).collect()
+    spec.columns.0.iter().chain([&spec.rows]).chain(spec.only.keys()).collect()
 }
 
-/// The settings of a plain run that its tables name.
-fn settings(pipeline: &toml::Table, specs: &[TableSpec]) -> Vec<(String, String)> {
+/// The settings of a plain run that its tables name, and those that are a pair of domains in a sweep.
+fn settings(pipeline: &toml::Table, record: &Record) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for name in specs.iter().flat_map(named) {
+    let domains = record.pairs.iter().flat_map(|it| [&it.source, &it.target]);
+    for name in record.tables.iter().flat_map(named).chain(domains) {
         let mut parts = name.split('.');
         let first = parts.next().and_then(|part| pipeline.get(part));
         let value = parts.try_fold(first, |value, part| Some(value?.get(part)));

@@ -3,15 +3,18 @@
 
 use super::csv::CsvRows;
 use super::measured::MeasuredRun;
+use crate::config::sweep::PAIR;
 use crate::metrics::{Metrics, number};
 
 /// Its name in a run's folder.
 pub const NAME: &str = "scores.csv";
 
-/// The scores of `run` as CSV: in a sweep the trial, the folder of its files and its axes, then [`COLUMNS`]. Nothing where no
+/// The scores of `run` as CSV: in a sweep the trial, the folder of its files and its axes, with a column for the pair of domains
+/// after theirs, then [`COLUMNS`]. Nothing where no
 /// stage scored anything.
 pub fn text(run: &MeasuredRun) -> Option<String> {
     let mut rows = Vec::new();
+    let pairs = run.record.pairs.as_ref();
     for (trial, stages) in run.record.trials.iter().enumerate() {
         let sweep: Vec<String> = match run.is_sweep() {
             false => Vec::new(),
@@ -21,6 +24,7 @@ pub fn text(run: &MeasuredRun) -> Option<String> {
                 [trial.name.clone(), format!("trials/{}", trial.name)]
                     .into_iter()
                     .chain(values)
+                    .chain(trial.pair(pairs))
                     .collect()
             }
         };
@@ -51,7 +55,11 @@ pub fn text(run: &MeasuredRun) -> Option<String> {
         }
     }
     let sweep = run.is_sweep().then(|| {
-        ["trial", "folder"].map(str::to_owned).into_iter().chain(run.axes.iter().cloned())
+        ["trial", "folder"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(run.axes.iter().cloned())
+            .chain(pairs.map(|_| PAIR.to_owned()))
     });
     let header = sweep.into_iter().flatten().chain(COLUMNS.map(str::to_owned)).collect();
     (!rows.is_empty()).then(|| CsvRows { header, rows }.text())

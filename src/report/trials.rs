@@ -2,6 +2,7 @@
 //! read here, so that its columns are known in one place.
 
 use super::csv::CsvRows;
+use crate::config::sweep::PairKeys;
 use crate::exec::{Done, End};
 use crate::metrics::number;
 use crate::plan::graph::Plan;
@@ -66,6 +67,11 @@ impl TrialResult {
     /// The value of a swept key in this trial.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Its pair of domains, `amazon → webcam`, where the run has pairs.
+    pub fn pair(&self, keys: Option<&PairKeys>) -> Option<String> {
+        keys?.label(|key| self.label(key))
     }
 }
 

@@ -221,7 +221,10 @@ impl Stage for Download {
     fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
         let entry = match self {
             Self::Known(entry) => entry,
-            Self::Own(_) => return Ok(Product::Dataset(DatasetShape::unknown())),
+            Self::Own(own) => {
+                let features = own.is_of_features();
+                return Ok(Product::Dataset(DatasetShape { features, ..DatasetShape::unknown() }));
+            }
             Self::Weights(weights) => return weights.describe().map(Product::Model),
         };
         let splits = entry.splits.iter().map(|(name, count)| ((*name).to_owned(), *count));
@@ -229,6 +232,7 @@ impl Stage for Download {
             splits: Some(splits.collect()),
             channels: Some(entry.channels),
             size: entry.size,
+            features: false,
             classes: Some(entry.classes.len()),
             names: Some(entry.class_names()),
             empty: Vec::new(),

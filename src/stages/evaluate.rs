@@ -21,6 +21,7 @@ use crate::progress::Unit;
 use crate::train::activations::{Activations, Caching};
 use crate::train::{Evaluation, Inputs, evaluate};
 
+mod boundary;
 mod embedding;
 mod features;
 mod numbering;
@@ -30,6 +31,7 @@ mod rated;
 mod scored;
 mod unlabelled;
 
+use boundary::Boundary;
 use embedding::{Embedding, Planes};
 use numbering::Numbering;
 use open_set::{no_unknown, open_set_rows};
@@ -59,6 +61,7 @@ struct Evaluate {
     ensv: bool,
     /// The class of images of no other class, for the scores of open sets.
     unknown: Option<String>,
+    boundary: Option<Boundary>,
     embedding: Option<Embedding>,
     shown: PictureCounts,
 }
@@ -88,6 +91,10 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
             "unknown",
             "class of images that are of none of the other classes, for the scores of open sets",
         ),
+        (
+            "boundary",
+            "the class of every point of the plane by each model, for data sets of two features",
+        ),
         ("embedding", "features in two dimensions"),
         ("samples", "images of each data set to draw"),
         ("mistakes", "most confident wrong answers to draw"),
@@ -100,6 +107,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let mixval = keys.boolean("mixval").or(false);
     let ensv = keys.boolean("ensv").or(false);
     let unknown = keys.string("unknown").optional();
+    let boundary = keys.optional_nested("boundary", Boundary::read);
     let embedding = keys.optional_nested("embedding", Embedding::read);
     let shown = PictureCounts::read(keys);
     Ok(Box::new(Evaluate {
@@ -111,6 +119,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         mixval: mixval?,
         ensv: ensv?,
         unknown: unknown?,
+        boundary: boundary?,
         embedding: embedding?,
         shown: shown?,
     }))
@@ -143,6 +152,9 @@ impl Evaluate {
                 problems.extend(known.and_then(|it| no_unknown(unknown, &model.stage, &it)));
             }
         }
+        if self.boundary.is_some() {
+            problems.extend(Boundary::problems(&self.on, inputs));
+        }
         problems.extend(self.embedding.as_ref().and_then(|it| it.problem(&self.on, inputs)));
         problems.extend(self.without_networks(inputs));
         problems
@@ -161,6 +173,7 @@ impl Evaluate {
             ("features", self.features.is_some()),
             ("proxy_a_distance", self.proxy_a_distance),
             ("mixval", self.mixval),
+            ("boundary", self.boundary.is_some()),
             ("embedding", self.embedding.is_some()),
         ];
         let problem = |(key, _): (&str, bool)| {
@@ -305,10 +318,17 @@ impl ScoringRun<'_> {
                     )),
                 }
             }
+            if set.dataset.is_features() && stage.shown.any() {
+                let name = &dataset.stage;
+                context.progress.note(&format!("no pictures of `{name}`, which holds features"));
+            }
             pictures.samples(&stage.shown, context, (at_set, &key), &set)?;
         }
         pictures.save(&stage.shown, context)?;
         numbering.save(context)?;
+        if let Some(boundary) = &stage.boundary {
+            boundary.save(context, ops, &stage.models, &scored)?;
+        }
         stage.look_at_features(context, ops, &scored, &mut rows)?;
         let summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",

@@ -6,6 +6,7 @@ use super::{Context, DatasetShape, Failure, Halt, Problem};
 use crate::data::classes::Matched;
 use crate::data::{Dataset, Split, Unlabelled};
 use crate::nn::fuse::{self, outlets};
+use crate::nn::geometry::Chw;
 use crate::nn::{EntryLayer, Model, Spec};
 
 /// Why the classes of a data set are not among those of a model, as far as both are known.
@@ -29,6 +30,24 @@ pub(super) fn unlike_classes(
 pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let input = spec.input;
+    if let Some(width) = data.channels.filter(|_| data.features) {
+        let wanted = Chw { channels: width, height: 1, width: 1 };
+        if input != wanted {
+            let message = match input {
+                Chw { channels, height: 1, width: 1 } => {
+                    format!("the model takes {channels} features, these rows have {width}")
+                }
+                _ => format!("the model takes {input} images, these are rows of {width} features"),
+            };
+            problems.push(Problem::at(key, message));
+        }
+        return problems;
+    }
+    // Images of one pixel are all that a network of features could take for such.
+    if (input.height, input.width) == (1, 1) && data.size.is_some_and(|size| size != (1, 1)) {
+        let message = format!("the model takes {} features, these are images", input.channels);
+        return vec![Problem::at(key, message)];
+    }
     if let Some(channels) = data.channels
         && channels != input.channels
     {
@@ -58,6 +77,14 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Proble
     problems
 }
 
+/// Why a stage that looks at pixels can do nothing with the data set at `key`, as far as it is known to hold features.
+pub(super) fn without_pixels(data: &DatasetShape, key: &str, does: &str) -> Option<Problem> {
+    data.features.then(|| {
+        let message = format!("{does}, and the data set holds features");
+        Problem::at(key, message).help("name a data set of images")
+    })
+}
+
 /// A split with the data set that it is from.
 #[derive(Clone)]
 pub(super) struct OpenedSplit {
@@ -66,6 +93,11 @@ pub(super) struct OpenedSplit {
 }
 
 impl OpenedSplit {
+    /// The split `split` of a data set that has it.
+    pub(super) fn of(dataset: Dataset, split: &str) -> Self {
+        Self { dataset, split: split.to_owned() }
+    }
+
     pub(super) fn split(&self) -> &Split {
         &self.dataset.splits[&self.split]
     }
@@ -81,6 +113,7 @@ impl OpenedSplit {
             splits: None,
             channels: Some(self.split().images.channels),
             size: self.split().images.size(),
+            features: self.split().images.is_features(),
             classes: Some(self.dataset.classes.len()),
             names: Some(self.dataset.classes.clone()),
             empty: self.dataset.empty_classes(),

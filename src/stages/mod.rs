@@ -25,9 +25,11 @@ mod download;
 mod environment;
 mod evaluate;
 mod failures;
+mod features;
 mod finetune;
 mod freeze;
 mod inputs;
+mod layers;
 mod normalize;
 mod pretrain;
 mod pretrained;
@@ -85,6 +87,7 @@ pub const KINDS: &[Kind] = &[
     freeze::KIND,
     finetune::KIND,
     pseudo_label::KIND,
+    features::KIND,
     evaluate::KIND,
     visualize::KIND,
     command::KIND,

@@ -1,6 +1,9 @@
-//! `normalize`: size, border, channels, and the mean and deviation that batches are made with.
+//! `normalize`: size, part, border, channels, and the mean and deviation that batches are made with.
 //!
-//! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made.
+//! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made. Of features there is nothing else to set:
+//! with `"auto"` they are standardised by the train split.
+
+use std::cell::OnceCell;
 
 use serde_json::json;
 
@@ -9,13 +12,15 @@ use super::{
     Product, Stage,
 };
 use crate::config::node::{Node, Value};
+use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
+use crate::data::crop::center_crop;
 use crate::data::pad::{pad, padded_size};
-use crate::data::resize::resize;
-use crate::data::statistics::{PixelMoments, moments};
-use crate::data::{DataError, Dataset};
-use crate::progress::Unit;
+use crate::data::resize::{NewSize, resize};
+use crate::data::statistics::{PixelMoments, feature_moments, moments};
+use crate::data::{DataError, Dataset, Images};
+use crate::progress::{Unit, Watch};
 
 pub(super) const KIND: Kind = Kind {
     name: "normalize",
@@ -26,7 +31,9 @@ pub(super) const KIND: Kind = Kind {
 
 #[derive(Debug)]
 struct Normalize {
-    resize: Option<(usize, usize)>,
+    resize: Option<NewSize>,
+    /// Height and width of the middle that stays.
+    center_crop: Option<(usize, usize)>,
     /// Rows above and below, columns left and right.
     pad: Option<(usize, usize)>,
     channels: Option<usize>,
@@ -41,40 +48,74 @@ enum PerChannel {
     All(f32),
     /// One each.
     Each(Vec<f32>),
+    /// Those that networks were trained with: a name in [`PRESETS`] and its numbers.
+    Preset([f32; 3]),
     /// That of the train split.
     Auto,
 }
 
 const LARGEST: usize = 16_384;
 
+/// What two numbers of pixels are, the usual way.
+const SIZE: &str = "height and width";
+
+/// A word for the numbers of three channels, and what it stands for.
+struct Preset {
+    word: &'static str,
+    about: &'static str,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// What `mean` and `std` may be by name. A new one is a line here.
+const PRESETS: &[Preset] = &[Preset {
+    word: "imagenet",
+    about: "that of torchvision's networks",
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+}];
+
 fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     keys.about(&[
         ("input", "data set to change"),
-        ("resize", "height and width of the images; one number for both"),
+        (
+            "resize",
+            "height and width of the images; one number for both, `{ shorter = 256 }` for the shorter side alone",
+        ),
+        (
+            "center_crop",
+            "height and width of the middle of each image that stays, after `resize`; one number for both",
+        ),
         (
             "pad",
-            "black pixels around each image, after `resize`; of two numbers, rows above and below \
+            "black pixels around each image, after `resize` and `center_crop`; of two numbers, rows above and below \
              and columns left and right",
         ),
         (
             "channels",
             "channels of the images: gray becomes RGB by repetition, RGB becomes gray by luminance",
         ),
-        ("mean", "what is subtracted from each channel, whose values go from 0 to 1"),
-        ("std", "what each channel is then divided by"),
+        (
+            "mean",
+            "what is subtracted from each channel, whose values go from 0 to 1, or from each feature",
+        ),
+        ("std", "what each channel or feature is then divided by"),
     ]);
     let input = keys.reference("input", Wants::Dataset);
-    let resize = size(keys);
+    let resize = new_size(keys);
+    let center_crop = crop(keys);
     let pad = border(keys);
     let channels = keys
         .count("channels", 1..=3)
         .such_that("1 or 3", |channels| matches!(channels, 1 | 3))
         .optional();
-    let mean = per_channel(keys, "mean", 0.0, "finite", |_| true);
-    let std = per_channel(keys, "std", 1.0, "finite and above 0", |value| value > 0.0);
+    let mean = per_channel(keys, "mean", 0.0, "finite", |_| true, |preset| preset.mean);
+    let above = |value| value > 0.0;
+    let std = per_channel(keys, "std", 1.0, "finite and above 0", above, |preset| preset.std);
     input?;
     Ok(Box::new(Normalize {
         resize: resize?,
+        center_crop: center_crop?,
         pad: pad?,
         channels: channels?,
         mean: mean?,
@@ -82,62 +123,91 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     }))
 }
 
-/// `resize = 32` or `resize = [32, 48]`, height and width.
-fn size(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
-    keys.may_be("resize", || {
-        let side = json!({ "type": "integer", "minimum": 1, "maximum": LARGEST });
-        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-            "description": "height and width" });
-        json!({ "anyOf": [both, side] })
-    });
-    let Some(node) = keys.node("resize") else { return Ok(None) };
-    let size = two_lengths(node, 1);
-    if size.is_none() {
-        return Err(keys.problem(
-            Diagnostic::at(
-                node.span,
-                format!("`resize` must be a height and a width from 1 to {LARGEST} pixels"),
-                format!("found {}", node.shown()),
-            )
-            .help("write `resize = [32, 32]`, or `resize = 32` for the same"),
-        ));
-    }
-    keys.record("resize", node.to_toml());
-    Ok(size)
+/// Two numbers of pixels from `least` on, which mean `about`, or one number for both, as a schema has them.
+fn sides(least: usize, about: &str) -> [serde_json::Value; 2] {
+    let side = json!({ "type": "integer", "minimum": least, "maximum": LARGEST });
+    let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
+        "description": about });
+    [both, side]
+}
+
+/// The value at `key` that `read` finds in it; what is wrong with any other one, `problem` says.
+fn pixels<T>(
+    keys: &mut Keys,
+    key: &'static str,
+    schema: impl FnOnce() -> serde_json::Value,
+    read: impl FnOnce(&Node) -> Option<T>,
+    problem: impl FnOnce(Span, String) -> Diagnostic,
+) -> Result<Option<T>, Noted> {
+    keys.may_be(key, schema);
+    let Some(node) = keys.node(key) else { return Ok(None) };
+    let Some(found) = read(node) else {
+        return Err(keys.problem(problem(node.span, format!("found {}", node.shown()))));
+    };
+    keys.record(key, node.to_toml());
+    Ok(Some(found))
+}
+
+/// `resize = 32`, `resize = [32, 48]`, height and width, or `resize = { shorter = 256 }`.
+fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
+    let schema = || {
+        let [both, side] = sides(1, SIZE);
+        let mut shorter_side = side.clone();
+        shorter_side["description"] = "pixels of the shorter side".into();
+        let shorter = json!({ "type": "object", "properties": { "shorter": shorter_side },
+            "required": ["shorter"], "additionalProperties": false,
+            "description": "{ shorter = pixels }" });
+        json!({ "anyOf": [both, side, shorter] })
+    };
+    let read = |node: &Node| match &node.value {
+        Value::Table(table) => {
+            let entry = table.entries.get("shorter").filter(|_| table.entries.len() == 1);
+            entry.and_then(|entry| length(&entry.node, 1)).map(NewSize::Shorter)
+        }
+        _ => two_lengths(node, 1).map(|(height, width)| NewSize::Fixed(height, width)),
+    };
+    pixels(keys, "resize", schema, read, |span, found| {
+        let message = format!("`resize` must be a height and a width from 1 to {LARGEST} pixels");
+        Diagnostic::at(span, message, found).help(
+            "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
+                 shape of each image",
+        )
+    })
+}
+
+/// `center_crop = 224` or `center_crop = [224, 224]`, height and width.
+fn crop(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
+    let (schema, read) =
+        (|| json!({ "anyOf": sides(1, SIZE) }), |node: &Node| two_lengths(node, 1));
+    pixels(keys, "center_crop", schema, read, |span, found| {
+        let message =
+            format!("`center_crop` must be a height and a width from 1 to {LARGEST} pixels");
+        Diagnostic::at(span, message, found)
+            .help("write `center_crop = [224, 224]`, or `center_crop = 224` for the same")
+    })
 }
 
 /// `pad = 6` or `pad = [2, 6]`, rows and columns.
 fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
-    keys.may_be("pad", || {
-        let side = json!({ "type": "integer", "minimum": 0, "maximum": LARGEST });
-        let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-            "description": "rows above and below, and columns left and right" });
-        json!({ "anyOf": [both, side] })
-    });
-    let Some(node) = keys.node("pad") else { return Ok(None) };
-    let border = two_lengths(node, 0);
-    if border.is_none() {
-        return Err(keys.problem(
-            Diagnostic::at(
-                node.span,
-                format!("`pad` must be pixels from 0 to {LARGEST}, or rows and columns of them"),
-                format!("found {}", node.shown()),
-            )
-            .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns"),
-        ));
-    }
-    keys.record("pad", node.to_toml());
-    Ok(border)
+    let schema =
+        || json!({ "anyOf": sides(0, "rows above and below, and columns left and right") });
+    pixels(
+        keys,
+        "pad",
+        schema,
+        |node| two_lengths(node, 0),
+        |span, found| {
+            let message =
+                format!("`pad` must be pixels from 0 to {LARGEST}, or rows and columns of them");
+            Diagnostic::at(span, message, found)
+                .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns")
+        },
+    )
 }
 
 /// Two numbers of pixels from `least` on, or one for both.
 fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
-    let length = |node: &Node| match node.value {
-        Value::Integer(length) => {
-            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
-        }
-        _ => None,
-    };
+    let length = |node| length(node, least);
     match &node.value {
         Value::Array(items) => match items.as_slice() {
             [first, second] => length(first).zip(length(second)),
@@ -147,19 +217,34 @@ fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]` or `mean = "auto"`.
+/// A number of pixels from `least` on.
+fn length(node: &Node, least: usize) -> Option<usize> {
+    match node.value {
+        Value::Integer(length) => {
+            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
+        }
+        _ => None,
+    }
+}
+
+/// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]`, `mean = "auto"` or `mean = "imagenet"`.
 fn per_channel(
     keys: &mut Keys,
     key: &'static str,
     default: f32,
     demand: &str,
     holds: fn(f32) -> bool,
+    of: fn(&Preset) -> [f32; 3],
 ) -> Result<PerChannel, Noted> {
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
-        let each = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 3 });
+        let each = json!({ "type": "array", "items": number, "minItems": 1 });
         let auto = json!({ "enum": ["auto"], "description": "that of the train split" });
-        json!({ "anyOf": [auto, number, each], "default": default })
+        let word = |it: &Preset| json!({ "enum": [it.word], "description": it.about });
+        let mut any = vec![auto];
+        any.extend(PRESETS.iter().map(word));
+        any.extend([number, each]);
+        json!({ "anyOf": any, "default": default })
     });
     let Some(node) = keys.node(key) else {
         keys.record(key, f64::from(default));
@@ -180,7 +265,11 @@ fn per_channel(
     };
     let value = match &node.value {
         Value::String(word) if word == "auto" => Some(PerChannel::Auto),
-        Value::Array(items) if matches!(items.len(), 1 | 3) => {
+        Value::String(word) => {
+            let preset = PRESETS.iter().find(|it| it.word == word);
+            preset.map(|it| PerChannel::Preset(of(it)))
+        }
+        Value::Array(items) if !items.is_empty() => {
             items.iter().map(number).collect::<Option<_>>().map(PerChannel::Each)
         }
         _ => number(node).map(PerChannel::All),
@@ -189,7 +278,7 @@ fn per_channel(
         return Err(keys.problem(
             Diagnostic::at(
                 node.span,
-                format!("`{key}` must be \"auto\", or a number for each channel, {demand}"),
+                format!("`{key}` must be {}, or a number for each channel, {demand}", words()),
                 format!("found {}", node.shown()),
             )
             .help(format!(
@@ -201,39 +290,59 @@ fn per_channel(
     Ok(value)
 }
 
+/// The words that `mean` and `std` may be.
+fn words() -> String {
+    let words = std::iter::once("auto").chain(PRESETS.iter().map(|it| it.word));
+    words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
 impl PerChannel {
+    /// The numbers that it has for each channel; `None` where it has one for all, or they are those of the data.
+    fn each(&self) -> Option<&[f32]> {
+        match self {
+            Self::Each(values) => Some(values),
+            Self::Preset(values) => Some(values),
+            Self::All(_) | Self::Auto => None,
+        }
+    }
+
     fn resolve(
         &self,
-        channels: usize,
+        (channels, features): (usize, bool),
         auto: impl FnOnce() -> Result<Vec<f32>, DataError>,
     ) -> Result<Vec<f32>, DataError> {
-        match self {
-            Self::All(value) => Ok(vec![*value; channels]),
-            Self::Each(values) if values.len() == channels => Ok(values.clone()),
-            Self::Each(values) => {
-                Err(DataError::rejected(mismatch(values.len(), channels)).advise(fitting(channels)))
+        match (self, self.each()) {
+            (Self::All(value), _) => Ok(vec![*value; channels]),
+            (_, Some(values)) if values.len() == channels => Ok(values.to_vec()),
+            (_, Some(values)) => {
+                let message = mismatch(values.len(), channels, features);
+                Err(DataError::rejected(message).advise(fitting(channels)))
             }
-            Self::Auto => auto(),
+            (_, None) => auto(),
         }
     }
 }
 
-fn mismatch(given: usize, channels: usize) -> String {
+fn mismatch(given: usize, channels: usize, features: bool) -> String {
     let plural = if given == 1 { "number" } else { "numbers" };
-    format!("{given} {plural} for images of {channels} channels")
+    match features {
+        true => format!("{given} {plural} for rows of {channels} features"),
+        false => format!("{given} {plural} for images of {channels} channels"),
+    }
 }
 
 /// What to write for images of so many channels.
 fn fitting(channels: usize) -> String {
-    let each = match channels {
-        1 => "[0.5]".to_owned(),
-        _ => format!("[{}]", vec!["0.5"; channels].join(", ")),
-    };
+    if channels > 3 {
+        return format!("write {channels} numbers, one for each feature, or `0.5` for all of them");
+    }
+    let each = format!("[{}]", vec!["0.5"; channels].join(", "));
     format!("write `{each}`, a number for each channel, or `0.5` for all of them")
 }
 
 /// Mean and deviation of the train split, for `"auto"`.
 fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
+    let moments = if set.is_features() { feature_moments } else { moments };
     set.split("train").map(moments).map_err(|_| {
         DataError::rejected(
             "\"auto\" takes mean and std from the split `train`, which is not there",
@@ -242,13 +351,15 @@ fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_mean(set: &Dataset) -> Result<Vec<f32>, DataError> {
-    Ok(of_train(set)?.iter().map(|moments| moments.mean as f32).collect())
+fn auto_mean(moments: &[PixelMoments]) -> Vec<f32> {
+    moments.iter().map(|moments| moments.mean as f32).collect()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
-    let moments = of_train(set)?;
+fn auto_std(moments: &[PixelMoments], features: bool) -> Result<Vec<f32>, DataError> {
+    if features {
+        return Ok(moments.iter().map(|it| divisor(it.std)).collect());
+    }
     if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
         return Err(DataError::rejected(format!(
             "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
@@ -257,6 +368,62 @@ fn auto_std(set: &Dataset) -> Result<Vec<f32>, DataError> {
         .advise("give a number for all channels: `std = 0.5`"));
     }
     Ok(moments.iter().map(|moments| moments.std as f32).collect())
+}
+
+/// What features of a deviation are divided by: by 1 where all are alike, as scikit-learn's `StandardScaler` does it. Words that
+/// appear nowhere in `train` are usual among features that count words, so that this is no error as it is of pixels.
+fn divisor(std: f64) -> f32 {
+    if are_alike(std) { 1.0 } else { in_batches(std) }
+}
+
+/// Whether values of this deviation are the same in single precision.
+fn are_alike(std: f64) -> bool {
+    in_batches(std) == 0.0
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
+fn in_batches(number: f64) -> f32 {
+    number as f32
+}
+
+/// What to say of features that are the same in all of `train`, which these are the moments of.
+fn constant(moments: &[PixelMoments]) -> Option<String> {
+    let alike = moments.iter().filter(|it| are_alike(it.std)).count();
+    let plural = if alike == 1 { "feature is" } else { "features are" };
+    (alike > 0).then(|| {
+        format!("{alike} {plural} the same in every row of `train`: divided by 1, not by 0")
+    })
+}
+
+/// Changes the images of every split.
+fn change(
+    set: &mut Dataset,
+    context: &Context,
+    what: &str,
+    change: impl Fn(&Images, &Watch) -> Result<Images, DataError>,
+) -> Result<(), Halt> {
+    let total: usize = set.splits.values().map(crate::data::Split::len).sum();
+    context.progress.begin(what, Some(total as u64), Unit::Images);
+    for split in set.splits.values_mut() {
+        split.images = change(&split.images, &context.watch())?;
+    }
+    Ok(())
+}
+
+impl Normalize {
+    /// The first setting that is about pixels, where there are features instead.
+    fn of_pixels(&self) -> Option<Problem> {
+        let asked = [
+            ("resize", self.resize.is_some()),
+            ("center_crop", self.center_crop.is_some()),
+            ("pad", self.pad.is_some()),
+            ("channels", self.channels.is_some()),
+        ];
+        let (key, _) = asked.into_iter().find(|(_, is_asked)| *is_asked)?;
+        let message = format!("`{key}` changes images, and the data set holds features");
+        let advice = format!("leave `{key}` out: of features only `mean` and `std` can be set");
+        Some(Problem::at(key, message).help(advice))
+    }
 }
 
 impl Stage for Normalize {
@@ -275,15 +442,19 @@ impl Stage for Normalize {
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let input = inputs.dataset("input");
+        if let Some(problem) = self.of_pixels().filter(|_| input.features) {
+            return Err(vec![problem]);
+        }
         let channels = self.channels.or(input.channels);
         let mut problems = Vec::new();
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
-            match (values, channels, &input.splits) {
-                (PerChannel::Each(values), Some(channels), _) if values.len() != channels => {
-                    let problem = Problem::at(key, mismatch(values.len(), channels));
+            match (values.each().zip(channels), values, &input.splits) {
+                (Some((values, channels)), ..) if values.len() != channels => {
+                    let message = mismatch(values.len(), channels, input.features);
+                    let problem = Problem::at(key, message);
                     problems.push(problem.help(fitting(channels)));
                 }
-                (PerChannel::Auto, _, Some(splits)) if !splits.contains_key("train") => {
+                (_, PerChannel::Auto, Some(splits)) if !splits.contains_key("train") => {
                     let message = "\"auto\" is taken from the split `train`, which is not there";
                     let advice = format!("give a number for all channels: `{key} = 0.5`");
                     problems.push(Problem::at(key, message).help(advice));
@@ -291,35 +462,55 @@ impl Stage for Normalize {
                 _ => {}
             }
         }
+        let size = match self.resize {
+            Some(NewSize::Fixed(height, width)) => Some((height, width)),
+            Some(new) => input.size.and_then(|size| new.of(size)),
+            None => input.size,
+        };
+        if let (Some((height, width)), Some(part)) = (size, self.center_crop)
+            && (height < part.0 || width < part.1)
+        {
+            let message = format!(
+                "the images have {height}x{width} pixels there, fewer than the {}x{} of their middle that stays",
+                part.0, part.1
+            );
+            problems.push(
+                Problem::at("center_crop", message)
+                    .help("make the images larger before, as `resize = { shorter = 256 }` does"),
+            );
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
-        let size = self.resize.or(input.size);
+        let size = self.center_crop.or(size);
         let size = size.and_then(|size| padded_size(size, self.pad.unwrap_or_default()));
         Ok(Product::Dataset(DatasetShape { channels, size, ..input }))
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let mut set = context.dataset("input")?;
+        if let Some(problem) = self.of_pixels().filter(|_| set.is_features()) {
+            return Err(problem.into());
+        }
         if let Some(size) = self.resize {
-            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
-            context.progress.begin("resize", Some(total as u64), Unit::Images);
-            for split in set.splits.values_mut() {
-                split.images = resize(&split.images, size, &context.watch())?;
-            }
-        } else if let Some(name) =
+            change(&mut set, context, "resize", |images, watch| resize(images, size, watch))?;
+        }
+        if let Some(size) = self.center_crop {
+            let crop = |images: &Images, watch: &Watch| center_crop(images, size, watch);
+            change(&mut set, context, "center crop", crop)?;
+        }
+        if let Some(name) =
             set.splits.iter().find(|(_, split)| split.images.size().is_none()).map(|(name, _)| name)
         {
-            return Err(Failure::new(format!("the images of `{name}` differ in size"))
-                .help("add `resize = [height, width]` to make them alike")
-                .into());
+            let failure = Failure::new(format!("the images of `{name}` differ in size"));
+            return Err(match self.resize {
+                Some(_) => failure.help("add `center_crop = 224` to take the middle of each"),
+                None => failure.help("add `resize = [height, width]` to make them alike"),
+            }
+            .into());
         }
         if let Some(border) = self.pad {
-            let total: usize = set.splits.values().map(crate::data::Split::len).sum();
-            context.progress.begin("pad", Some(total as u64), Unit::Images);
-            for split in set.splits.values_mut() {
-                split.images = pad(&split.images, border, &context.watch())?;
-            }
+            change(&mut set, context, "pad", |images, watch| pad(images, border, watch))?;
         }
         if let Some(channels) = self.channels {
             for split in set.splits.values_mut() {
@@ -327,8 +518,18 @@ impl Stage for Normalize {
             }
         }
         let channels = self.channels.unwrap_or(set.channels());
-        let mean = self.mean.resolve(channels, || auto_mean(&set))?;
-        let std = self.std.resolve(channels, || auto_std(&set))?;
+        let shape = (channels, set.is_features());
+        // A pass over everything there is, which both may ask for.
+        let moments = OnceCell::new();
+        let of_train = || match moments.get() {
+            Some(found) => Ok(found),
+            None => of_train(&set).map(|found| moments.get_or_init(|| found)),
+        };
+        let mean = self.mean.resolve(shape, || of_train().map(|it| auto_mean(it)))?;
+        let std = self.std.resolve(shape, || auto_std(of_train()?, shape.1))?;
+        if self.std == PerChannel::Auto && shape.1 {
+            constant(of_train()?).iter().for_each(|note| context.progress.note(note));
+        }
         let set = Dataset { mean, std, ..set };
         Outcome::of_dataset(&set, context)
     }

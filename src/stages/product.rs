@@ -48,6 +48,7 @@ impl Product {
                 splits: Some(splits.collect()),
                 channels: Some(outline.channels),
                 size: outline.size,
+                features: outline.features,
                 classes: Some(outline.classes.len()),
                 names: Some(outline.classes),
                 empty: outline.empty,
@@ -72,10 +73,12 @@ impl Product {
 pub struct DatasetShape {
     /// Split names with the number of images in each.
     pub splits: Option<IndexMap<String, Option<usize>>>,
-    /// Channels an image: 1 or 3.
+    /// Channels an image: 1 or 3; of features, their number.
     pub channels: Option<usize>,
     /// Height and width in pixels; `None` also when images differ in size.
     pub size: Option<(usize, usize)>,
+    /// Whether it holds features instead of pixels; `false` also where that is not known yet.
+    pub features: bool,
     /// Number of classes.
     pub classes: Option<usize>,
     /// Their names.

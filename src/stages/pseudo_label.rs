@@ -70,6 +70,7 @@ impl Stage for PseudoLabel {
             splits: split,
             channels: images.channels,
             size: images.size,
+            features: images.features,
             classes: known.map(<[String]>::len).or(spec.map(|spec| spec.classes)),
             names: model.classes,
             // For which classes no image is taken is known once it ran.

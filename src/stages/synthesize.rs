@@ -1,5 +1,7 @@
-//! `synthesize`: makes a data set out of another by a recipe.
+//! `synthesize`: makes a data set by a recipe, mostly out of another.
 
+use super::classes::named;
+use super::inputs::without_pixels;
 use super::{
     Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
     Stage,
@@ -9,22 +11,25 @@ use crate::config::{Diagnostic, Keys, Noted, Wants, Word, words};
 use crate::data::blend::{Backgrounds, SMALL_PHOTOGRAPHS, blend, share_photographs};
 use crate::data::corrupt::{Corruption, CorruptionKind, SEVERITIES, corrupt};
 use crate::data::dead_leaves::DeadLeaves;
+use crate::data::moons::{self, TwoMoons};
 use crate::data::{Dataset, Provenance};
 
 pub(super) const KIND: Kind = Kind {
     name: "synthesize",
-    about: "make a data set out of another by a recipe",
+    about: "make a data set by a recipe, mostly out of another",
     measures: Measures::Nothing,
     parse,
 };
 
 words! {
-    /// How a data set is made out of another.
+    /// How a data set is made.
     enum SynthesisRecipe {
         /// Its images are blended with backgrounds.
         Blend = "blend",
         /// Its images are made worse.
         Corrupt = "corrupt",
+        /// Points of two half circles, out of nothing.
+        TwoMoons = "two-moons",
     }
 }
 
@@ -51,6 +56,12 @@ struct Corrupt {
 }
 
 #[derive(Debug)]
+struct Moons {
+    moons: TwoMoons,
+    seed: u64,
+}
+
+#[derive(Debug)]
 enum Background {
     Generated(DeadLeaves),
     /// The data set at the key `background`.
@@ -65,25 +76,42 @@ fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> 
     keys.about(&[
         (
             "recipe",
-            "how images are built: the absolute difference between digit and background, per \
-             channel, or noise, blur and other corruptions of the image itself",
+            "how it is built: the absolute difference between digit and background, per \
+             channel, noise, blur and other corruptions of images, or points of two half circles",
         ),
         ("input", "data set whose images are changed"),
     ]);
-    let input = keys.reference("input", Wants::Dataset);
     match recipe? {
         SynthesisRecipe::Blend => {
+            let input = keys.reference("input", Wants::Dataset);
             let background = background(keys);
             let seed = defaults.seed(keys);
             input?;
             Ok(Box::new(Blend { background: background?, seed: seed? }))
         }
         SynthesisRecipe::Corrupt => {
+            let input = keys.reference("input", Wants::Dataset);
             let stage = corruption(keys, defaults);
             input?;
             Ok(Box::new(stage?))
         }
+        SynthesisRecipe::TwoMoons => Ok(Box::new(two_moons(keys, defaults)?)),
     }
+}
+
+fn two_moons(keys: &mut Keys, defaults: &Defaults) -> Result<Moons, Noted> {
+    keys.about(&[
+        ("samples", "points of each of the splits `train` and `test`, half of them of each moon"),
+        ("angle", "degrees by which the moons are turned, against the clock"),
+        ("noise", "standard deviation of the noise on either coordinate"),
+    ]);
+    let samples = keys.count("samples", 2..=1_000_000).or(300_usize);
+    let is_angle = |angle: &f64| (-360.0..=360.0).contains(angle);
+    let angle = keys.float("angle").such_that("degrees from -360 to 360", is_angle).or(0.0);
+    let noise = keys.float("noise").at_least(0.0).or(0.1);
+    let seed = defaults.seed(keys);
+    let moons = TwoMoons { samples: samples?, angle: angle?, noise: noise? };
+    Ok(Moons { moons, seed: seed? })
 }
 
 fn corruption(keys: &mut Keys, defaults: &Defaults) -> Result<Corrupt, Noted> {
@@ -208,6 +236,15 @@ impl Stage for Blend {
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let input = inputs.dataset("input");
+        let mut sets = vec![("input", input.clone())];
+        if matches!(self.background, Background::Photographs) {
+            sets.push(("background", inputs.dataset("background")));
+        }
+        let problems: Vec<Problem> =
+            sets.iter().filter_map(|(key, set)| without_pixels(set, key, BLENDS)).collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let (key, back) = match &self.background {
             Background::Generated(model) => ("background.size", Some((model.size, model.size))),
             Background::Photographs => ("background", inputs.dataset("background").size),
@@ -230,7 +267,7 @@ impl Stage for Blend {
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
         let watch = context.watch();
-        let digits = context.dataset("input")?;
+        let digits = of_images(context, "input", BLENDS)?;
         let photographs: Dataset;
         let (backgrounds, origin) = match &self.background {
             Background::Generated(model) => {
@@ -242,7 +279,7 @@ impl Stage for Blend {
                 (generated, vec![made_here()])
             }
             Background::Photographs => {
-                photographs = context.dataset("background")?;
+                photographs = of_images(context, "background", BLENDS)?;
                 let shares = share_photographs(&digits, &photographs)?;
                 (shares, photographs.provenance.clone())
             }
@@ -263,14 +300,60 @@ impl Stage for Corrupt {
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
-        Ok(Product::Dataset(inputs.dataset("input")))
+        let input = inputs.dataset("input");
+        match without_pixels(&input, "input", CORRUPTS) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(Product::Dataset(input)),
+        }
     }
 
     fn run(&self, context: &Context) -> Result<Outcome, Halt> {
-        let clean = context.dataset("input")?;
+        let clean = of_images(context, "input", CORRUPTS)?;
         let corruption = Corruption::new(self.kind, self.severity);
         let corrupted = corrupt(&clean, &corruption, self.seed, &context.watch())?;
         Outcome::of_dataset(&corrupted, context)
+    }
+}
+
+impl Stage for Moons {
+    fn kind(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, _: &Described) -> Result<Product, Vec<Problem>> {
+        let names = moons::CLASSES.map(str::to_owned).to_vec();
+        let splits = moons::SPLITS.map(|name| (name.to_owned(), Some(self.moons.samples)));
+        Ok(Product::Dataset(DatasetShape {
+            splits: Some(splits.into_iter().collect()),
+            channels: Some(2),
+            size: Some((1, 1)),
+            features: true,
+            classes: Some(names.len()),
+            names: Some(names),
+            empty: Vec::new(),
+        }))
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome, Halt> {
+        Outcome::of_dataset(&self.moons.generate(self.seed), context)
+    }
+}
+
+/// What these recipes do, for those who give them something else than images.
+const BLENDS: &str = "`blend` mixes pixels";
+const CORRUPTS: &str = "`corrupt` changes pixels";
+
+/// The data set at `key`, which must hold pixels.
+fn of_images(context: &Context, key: &str, does: &str) -> Result<Dataset, Halt> {
+    let set = context.dataset(key)?;
+    let shape = DatasetShape { features: set.is_features(), ..DatasetShape::unknown() };
+    match without_pixels(&shape, key, does) {
+        Some(problem) => Err(named(problem, key).into()),
+        None => Ok(set),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
 use crate::data::augment::Augment;
 use crate::data::classes::{match_classes, written};
+use crate::data::view::ViewRequest;
 use crate::metrics::TrainingRow;
 use crate::nn::spec::Layer;
 use crate::nn::{Part, Spec, freeze};
@@ -74,6 +75,10 @@ impl Training {
                 "which labelled images a step takes: each once a pass, every class equally often, or so many images of so many classes",
             ),
             ("batch_size", "images per step, of each domain"),
+            (
+                "drop_last",
+                "whether images at the end of a pass are left out that do not fill a batch",
+            ),
             ("optimizer", "how gradients change the parameters"),
             ("optimizers", "other optimizers for some parts of the network, by the part's name"),
             ("schedule", "how the learning rate changes over time"),
@@ -118,6 +123,7 @@ impl Training {
         let epoch_span = keys.peek("epoch").map_or(span, |node| node.span);
         let sampler = sampler::read(keys);
         let batch_size = read_batch_size(keys, sampler.as_deref().ok());
+        let drop_last = read_drop_last(keys, sampler.as_deref().ok());
         let optimizer = Optimizer::read(keys);
         let schedule = Scheduled::read(keys);
         let augment = Augment::read(keys);
@@ -145,6 +151,7 @@ impl Training {
             epoch: epoch?,
             sampler: sampler?,
             batch_size: batch_size?,
+            drop_last: drop_last?,
             optimizer: optimizer?,
             groups: groups?,
             batch_norm: batch_norm?.or(usual).unwrap_or(BatchNormFamily::Separate),
@@ -227,6 +234,7 @@ impl Training {
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
             let set = inputs.dataset(key);
+            problems.extend(self.without_pixels(&set, key));
             if let Some(spec) = &spec {
                 problems.extend(misfits(spec, &set, key));
             }
@@ -256,6 +264,29 @@ impl Training {
         } else {
             Err(problems)
         }
+    }
+}
+
+impl Training {
+    /// Settings that are of pixels, where the data set at `key` is known to hold features.
+    fn without_pixels(&self, set: &DatasetShape, key: &str) -> Vec<Problem> {
+        // Validation images are neither changed nor looked at by the method.
+        if !set.features || !["train", "method.target"].contains(&key) {
+            return Vec::new();
+        }
+        let mut problems = Vec::new();
+        if self.settings.augment.as_ref().is_some_and(Augment::changes_pixels) {
+            let message = format!("`augment` changes pixels, and `{key}` holds features");
+            let advice = "leave `augment` out; `mixup` alone mixes features as well";
+            problems.push(Problem::at("augment", message).help(advice));
+        }
+        if self.method.needs().views.iter().any(ViewRequest::needs_pixels) {
+            let message =
+                format!("this method changes pixels of its own, and `{key}` holds features");
+            let advice = "choose a method that needs no pixels, such as `dann` or `coral`";
+            problems.push(Problem::at("method", message).help(advice));
+        }
+        problems
     }
 }
 
@@ -301,6 +332,21 @@ fn read_batch_size(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Resul
         ));
     }
     Ok(size)
+}
+
+/// `drop_last`, which is not recorded where nothing is dropped: a training is the same whether or not somebody says so.
+fn read_drop_last(keys: &mut Keys, sampler: Option<&dyn ImageSampler>) -> Result<bool, Noted> {
+    let is_full = sampler.is_some_and(|it| it.batch_size().is_some()) && !keys.is_describing();
+    let written = keys.peek("drop_last").map(|node| node.span);
+    let drops = keys.boolean("drop_last").or(false)?;
+    if let (true, Some(span)) = (is_full, written) {
+        let message = "`drop_last` decides nothing: every batch of this sampler is full";
+        return Err(keys.problem(Diagnostic::at(span, message, "of no use").help("leave it out")));
+    }
+    if !drops {
+        keys.take("drop_last");
+    }
+    Ok(drops)
 }
 
 /// `pretrain` and `finetune` differ in what may be written in the file, not in what they do.

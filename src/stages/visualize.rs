@@ -1,7 +1,7 @@
 //! `visualize`: pictures of a model: the filters of its first convolution, and what its layers make of
 //! chosen images.
 
-use super::inputs::{misfits, open, place_after, wrong_layer};
+use super::inputs::{misfits, open, place_after, without_pixels, wrong_layer};
 use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
@@ -23,6 +23,9 @@ pub(super) const KIND: Kind = Kind {
     measures: Measures::Nothing,
     parse,
 };
+
+/// What it does, for those who give it something else.
+const DRAWS: &str = "`visualize` draws images";
 
 #[derive(Debug)]
 struct Visualize {
@@ -67,6 +70,7 @@ impl Stage for Visualize {
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {
         let mut problems = Vec::new();
         let images = inputs.dataset("images");
+        problems.extend(without_pixels(&images, "images", DRAWS));
         if let Some(spec) = inputs.model("model").spec {
             problems.extend(misfits(&spec, &images, "images"));
             for (at, layer) in self.layers.iter().enumerate() {
@@ -102,6 +106,9 @@ impl DrawingRun<'_> {
         let Self { stage, context } = self;
         let mut model = Saved::open(&context.input("model").path, ops)?.model;
         let set = open(context, "images")?;
+        if let Some(problem) = without_pixels(&set.shape(), "images", DRAWS) {
+            return Err(problem.into());
+        }
         set.check(model.spec(), "images")?;
         let count = set.split().len();
         if let Some(index) = stage.indices.iter().find(|index| **index >= count) {

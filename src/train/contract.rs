@@ -63,12 +63,14 @@ pub enum FitError {
     #[error(transparent)]
     Groups(#[from] GroupError),
     /// Too few images for one step.
-    #[error("{count} {domain} images are too few to train on: a batch needs at least 2")]
+    #[error("{count} {domain} images are too few to train on: a batch needs at least {least}")]
     TooFew {
         /// Which images.
         domain: &'static str,
         /// How many there are.
         count: usize,
+        /// How many a batch needs.
+        least: usize,
     },
     /// Too few classes for the sampler.
     #[error(

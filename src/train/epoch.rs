@@ -3,10 +3,10 @@
 
 use std::cmp::Ordering;
 
+use super::batch_size::BatchSize;
 use super::contract::{Data, FitError};
 use super::epoch_length::EpochLength;
 use super::method::Needs;
-use super::passes::batches;
 use super::settings::TrainingSettings;
 use crate::data::Unlabelled;
 
@@ -29,9 +29,10 @@ fn steps(length: Option<EpochLength>, source: Option<usize>, target: Option<usiz
 /// # Errors
 /// When a domain has too few images for one step, or the source too few classes for its sampler.
 pub(super) fn steps_per_epoch(data: &Data, settings: &TrainingSettings) -> Result<usize, FitError> {
-    let size = settings.batch_size;
+    let size = settings.batches();
+    let least = if size.drop_last { size.images } else { 2 };
     let enough = |domain, count, batches| match batches {
-        0 => Err(FitError::TooFew { domain, count }),
+        0 => Err(FitError::TooFew { domain, count, least }),
         batches => Ok(batches),
     };
     let of_source = data.source.map(|(_, split)| {
@@ -40,9 +41,9 @@ pub(super) fn steps_per_epoch(data: &Data, settings: &TrainingSettings) -> Resul
         enough("source", split.labels.len(), batches)
     });
     let of_target = data.target.as_ref().map(Unlabelled::len);
-    let of_target = of_target.map(|count| enough("target", count, batches(count, size)));
+    let of_target = of_target.map(|count| enough("target", count, size.batches(count)));
     match (of_source.transpose()?, of_target.transpose()?) {
-        (None, None) => Err(FitError::TooFew { domain: "training", count: 0 }),
+        (None, None) => Err(FitError::TooFew { domain: "training", count: 0, least }),
         (source, target) => Ok(steps(settings.epoch, source, target)),
     }
 }
@@ -56,11 +57,16 @@ struct WholeDomain {
 
 impl WholeDomain {
     /// What `steps` steps see of it, unless that is each image once.
-    fn seen(&self, steps: usize, size: usize) -> Option<String> {
+    fn seen(&self, steps: usize, size: BatchSize) -> Option<String> {
         let Self { name, images, batches } = *self;
         match steps.cmp(&batches) {
-            Ordering::Equal => None,
-            Ordering::Less => Some(format!("{} of {images} {name} images", steps * size)),
+            Ordering::Equal if size.seen(images) == images => None,
+            Ordering::Equal => Some(format!("{} of {images} {name} images", size.seen(images))),
+            Ordering::Less => Some(format!("{} of {images} {name} images", steps * size.images)),
+            Ordering::Greater if size.seen(images) < images => {
+                let (seen, times) = (size.seen(images), times(steps, batches));
+                Some(format!("{seen} of {images} {name} images, others each time, {times} times"))
+            }
             Ordering::Greater => {
                 Some(format!("the {images} {name} images {} times", times(steps, batches)))
             }
@@ -78,9 +84,9 @@ pub fn coverage(
     if !needs.steps {
         return None;
     }
-    let (size, sampler) = (settings.batch_size, &settings.sampler);
+    let (size, sampler) = (settings.batches(), &settings.sampler);
     let of_source = data.source.map(|(_, split)| sampler.batches(&split.labels, size));
-    let of_target = data.target.as_ref().map(|target| batches(target.len(), size));
+    let of_target = data.target.as_ref().map(|target| size.batches(target.len()));
     let steps = steps(settings.epoch, of_source, of_target);
     // A sampler may have an idea of its own of what a pass over the source is.
     let sampled = data.source.and_then(|(_, split)| sampler.sees(&split.labels));
@@ -184,6 +190,7 @@ mod tests {
 
     #[test]
     fn a_last_batch_of_one_image_is_left_out() {
-        assert_eq!([512, 513, 514, 1].map(|count| batches(count, 256)), [2, 2, 3, 0]);
+        let size = BatchSize { images: 256, drop_last: false };
+        assert_eq!([512, 513, 514, 1].map(|count| size.batches(count)), [2, 2, 3, 0]);
     }
 }

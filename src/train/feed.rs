@@ -93,7 +93,7 @@ impl<'a> Feed<'a> {
             "views are of pixels, not of what layers made of them"
         );
         let drawn = (settings.seed, epoch as u64);
-        let (size, augment) = (settings.batch_size, settings.augment.as_ref());
+        let (size, augment) = (settings.batches(), settings.augment.as_ref());
         let views_of = |domain| views.iter().filter(|view| view.domain == domain).collect();
         let source =
             data.source.zip(inputs.source.clone()).map(|((_, split), inputs)| DomainFeed {

@@ -43,8 +43,11 @@ impl<'a> Inputs<'a> {
     /// When the device fails. One without room is no error.
     pub fn keep(&mut self, ops: &Backend) -> Result<(), OpError> {
         let images = self.pictures.images;
+        let features = (images.is_features() && self.activations.is_none())
+            .then(|| self.pictures.values(&(0..images.len()).collect::<Vec<_>>()));
         let rows = match (&self.activations, &self.pictures.table, images.size()) {
             (Some(activations), _, _) => SetRows::Values(activations.values()),
+            _ if features.is_some() => SetRows::Values(features.as_deref().unwrap_or_default()),
             (None, Some(table), Some(size)) => {
                 SetRows::Pixels { bytes: &images.pixels, size, table: Arc::clone(table) }
             }

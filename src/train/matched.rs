@@ -77,6 +77,7 @@ fn some_of(images: &[usize], count: usize, stream: &mut Stream) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::batch_size::BatchSize;
     use crate::train::passes::ImagePasses;
     use crate::train::sampler::Draws;
 
@@ -91,7 +92,8 @@ mod tests {
     }
 
     fn usual(step: usize) -> DrawnBatch {
-        ImagePasses::new((5, 2), "shuffle target", (30, 8)).batch(step)
+        ImagePasses::new((5, 2), "shuffle target", (30, BatchSize { images: 8, drop_last: false }))
+            .batch(step)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod activation_files;
 pub mod activations;
 mod batch_norm;
+mod batch_size;
 mod bench;
 pub mod checkpoint;
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub struct Pictures<'a> {
     /// The images.
     pub images: &'a Images,
     normalisation: Normalisation<'a>,
-    /// The numbers of bytes, where the device makes numbers of them.
+    /// The numbers of bytes, where the device makes numbers of them. Features are numbers already.
     pub table: Option<Arc<PixelTable>>,
 }
 
@@ -24,8 +24,8 @@ impl<'a> Pictures<'a> {
         normalisation: impl Into<Normalisation<'a>>,
     ) -> Self {
         let normalisation = normalisation.into();
-        let table = ops
-            .takes_bytes()
+        let takes_bytes = ops.takes_bytes() && !images.is_features();
+        let table = takes_bytes
             .then(|| Arc::new(PixelTable::new(loader::tables(normalisation, images.channels))));
         Self { images, normalisation, table }
     }

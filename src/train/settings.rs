@@ -1,6 +1,7 @@
 //! How a training learns. Everything here is part of its fingerprint; nothing here runs.
 
 use super::batch_norm::BatchNormFamily;
+use super::batch_size::BatchSize;
 use super::epoch_length::EpochLength;
 use super::groups::Groups;
 use super::monitor::{EarlyStopping, Metric};
@@ -21,6 +22,8 @@ pub struct TrainingSettings {
     pub sampler: Box<dyn ImageSampler>,
     /// Images of each domain per step.
     pub batch_size: usize,
+    /// Whether images at the end of a pass are left out that do not fill a batch.
+    pub drop_last: bool,
     /// How gradients change the weights.
     pub optimizer: Optimizer,
     /// Parameters that learn differently from the rest.
@@ -49,6 +52,11 @@ pub struct TrainingSettings {
 }
 
 impl TrainingSettings {
+    /// How images are put into batches.
+    pub fn batches(&self) -> BatchSize {
+        BatchSize { images: self.batch_size, drop_last: self.drop_last }
+    }
+
     /// One epoch in batches of `batch_size` with `optimizer`, and nothing else: for steps outside a
     /// training.
     pub fn plain(batch_size: usize, optimizer: Optimizer) -> Self {
@@ -57,6 +65,7 @@ impl TrainingSettings {
             epoch: None,
             sampler: Box::new(Shuffled),
             batch_size,
+            drop_last: false,
             optimizer,
             groups: Groups::default(),
             batch_norm: BatchNormFamily::Separate,

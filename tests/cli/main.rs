@@ -17,6 +17,7 @@ mod epoch;
 mod evaluate;
 mod failures;
 mod faults;
+mod features;
 mod finetune;
 mod foreseen;
 mod gc;

@@ -571,8 +571,8 @@ fn workers_that_come_and_leave_without_work_end_the_driver_with_what_they_say() 
     let root = root.path();
     with_sweep(root, "");
     // As those leave that find nothing to do in what they see of the store.
-    let leaves = "life=$(basename {log} .log); mkdir -p .runner/runs/{run}/begun; echo idle > {log}; \
-                  printf 'all stages have ended' > .runner/runs/{run}/begun/$life";
+    let leaves = "mkdir -p .runner/runs/{run}/begun; echo idle > {log}; \
+                  printf 'all stages have ended' > .runner/runs/{run}/begun/{life}; true {work}";
     site(root, "here", &with_line(leaves));
     let driven = output(&mut driver(root, "run", "here", &[]));
     assert_eq!(driven.status.code(), Some(1));

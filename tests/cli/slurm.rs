@@ -70,6 +70,15 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// One whose machines have a second backend to compute by; nothing where this processor has none, which it says.
+    fn of_two_backends() -> Option<Self> {
+        if Isa::best() != Isa::Avx512 {
+            left_out("this processor has no AVX-512, and so no second backend that it computes by");
+            return None;
+        }
+        Self::of_mortals(&[])
+    }
+
     fn ask(&self, arguments: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/minislurm.sh");
         let mut bash = Command::new("bash");
@@ -395,11 +404,7 @@ fn a_store_that_the_nodes_do_not_see_ends_the_driver_with_its_path_and_a_worker_
 
 #[test]
 fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
-    if Isa::best() != Isa::Avx512 {
-        left_out("this processor has no AVX-512, and so no second backend that it computes by");
-        return;
-    }
-    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
+    let Some(cluster) = Cluster::of_two_backends() else { return };
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     with_sweep(root, &twelve("12e-3"));
@@ -421,11 +426,7 @@ fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
 
 #[test]
 fn a_cluster_whose_nodes_are_all_of_another_backend_ends_the_driver_with_their_names() {
-    if Isa::best() != Isa::Avx512 {
-        left_out("this processor has no AVX-512, and so no second backend that it computes by");
-        return;
-    }
-    let Some(cluster) = Cluster::of_mortals(&[]) else { return };
+    let Some(cluster) = Cluster::of_two_backends() else { return };
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     with_sweep(root, "");

@@ -9,6 +9,7 @@ mod can;
 mod closed_form;
 mod dann;
 mod dirt_t;
+mod features;
 mod fine_tuning;
 mod fixmatch;
 mod images;

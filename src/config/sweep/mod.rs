@@ -7,6 +7,7 @@ mod condition;
 mod dimension;
 mod goal;
 mod overlap;
+mod pairs;
 mod points;
 mod read;
 mod sampler;
@@ -16,6 +17,7 @@ mod space;
 pub use axis::Axis;
 pub use goal::{Halving, Select, SelectBy};
 pub use overlap::Overlap;
+pub use pairs::{DOMAINS, PAIR, PairKeys};
 pub use points::Point;
 pub use read::read;
 pub use sampler::{Configuration, Observation};
@@ -33,6 +35,8 @@ const MOST_TRIALS: usize = 10_000;
 pub struct Sweep {
     /// The keys that change, in the order of the file.
     pub axes: Vec<Axis>,
+    /// The keys of the first two, where they take the domains of pairs.
+    pub pairs: Option<PairKeys>,
     /// Axes that move together are one dimension.
     dimensions: Vec<Dimension>,
     condition: Option<Condition>,

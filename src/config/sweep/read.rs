@@ -11,6 +11,7 @@ use super::axis::{self, Axis, AxisValues};
 use super::condition::Condition;
 use super::dimension::Dimension;
 use super::goal::{Halving, Select};
+use super::pairs::{self, PairKeys};
 use super::sampler::{SOBOL_DIMENSIONS, SOBOL_POINTS, Sampler};
 use super::{MOST_TRIALS, Sweep};
 
@@ -42,6 +43,7 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         ),
         ("seed", "seed of the choice of configurations"),
         ("axes", "keys of the pipeline and the values that they take"),
+        ("pairs", "ordered pairs of domains, as two axes that move together; lists of axes and tables call them `pair`"),
         ("zip", "groups of axes that move together"),
         ("repeat", "axes that repeat a configuration; `pipeline.seed` when left out and listed"),
         ("each", "axes that every drawn configuration is tried with each value of"),
@@ -61,6 +63,7 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         }
     };
     let axes = axes(keys);
+    let pairs = keys.optional_nested("pairs", pairs::read);
     let group = || json!({ "type": "array", "minItems": 2, "items": { "type": "string" } });
     keys.may_be(
         "zip",
@@ -86,9 +89,9 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         true => keys.count("batch", 1..=MOST_TRIALS).or(4_usize),
         false => Ok(MOST_TRIALS),
     };
-    let (search, count, seed, axes) = (search?, count?, seed?, axes?);
+    let (search, count, seed, mut axes) = (search?, count?, seed?, axes?);
     let (startup, batch) = (startup?, batch?);
-    let each = each?.unwrap_or_default();
+    let (mut each, mut select) = (each?.unwrap_or_default(), select.unwrap_or_default());
     let sampler = {
         let seed = u64::try_from(seed).unwrap_or_default();
         match search {
@@ -99,18 +102,28 @@ pub fn read(keys: &mut Keys) -> Result<Sweep, Noted> {
         }
     };
     // From here on every part is looked at even where another is wrong.
-    let repeat = repeat.and_then(Result::ok);
-    let mut dimensions = dimensions(keys, &axes, zip, repeat.as_deref());
+    let mut repeat = repeat.and_then(Result::ok);
+    let pairs = pairs?.map(|(pairs, own)| {
+        axes.splice(0..0, own);
+        repeat = repeat.take().map(|names| pairs.in_keys(names));
+        each = pairs.in_keys(std::mem::take(&mut each));
+        if let Some(goal) = &mut select {
+            goal.per = pairs.in_keys(std::mem::take(&mut goal.per));
+        }
+        pairs
+    });
+    let mut dimensions = dimensions(keys, &axes, pairs.as_ref(), zip, repeat.as_deref());
     tried_with_each(keys, &axes, &mut dimensions, &each);
     let condition = condition.and_then(|node| where_holds(keys, node, &axes).ok());
     let sweep = Sweep {
         axes,
+        pairs,
         dimensions,
         condition,
         sampler,
         trials: count.unwrap_or_default(),
         batch,
-        select: select.unwrap_or_default(),
+        select,
         halving: halving.unwrap_or_default(),
     };
     problems(keys, &sweep, count, span);
@@ -138,6 +151,9 @@ fn axes(keys: &mut Keys) -> Result<Vec<Axis>, Noted> {
             "description": "dotted keys, in quotes, with their values" })
     });
     let Some(node) = keys.node("axes") else {
+        if keys.peek("pairs").is_some() {
+            return Ok(Vec::new());
+        }
         let problem = Diagnostic::at(keys.span(), "missing key `sweep.axes`", "in this table")
             .help("add `axes = { \"pipeline.seed\" = [0, 1, 2] }`");
         return Err(keys.problem(problem));
@@ -166,16 +182,18 @@ fn axes(keys: &mut Keys) -> Result<Vec<Axis>, Noted> {
     keys.no_problem_since(before).map(|()| axes)
 }
 
-/// The axes, those that `zip` joins as one, and which of them only repeat: those of `repeat`, or the
-/// pipeline's seed.
+/// The axes, those that `zip` joins and those of pairs as one, and which of them only repeat: those of `repeat`, or
+/// the pipeline's seed.
 fn dimensions(
     keys: &mut Keys,
     axes: &[Axis],
+    pairs: Option<&PairKeys>,
     zip: Option<&Node>,
     repeat: Option<&[String]>,
 ) -> Vec<Dimension> {
     let mut dimensions: Vec<Dimension> = Vec::new();
-    let groups = zip.map(|node| groups(keys, node, axes)).unwrap_or_default();
+    let mut groups = zip.map(|node| groups(keys, node, axes, pairs)).unwrap_or_default();
+    groups.extend(pairs.map(|_| vec![0, 1]));
     for (number, axis) in axes.iter().enumerate() {
         if dimensions.iter().any(|it| it.axes.contains(&number)) {
             continue;
@@ -241,7 +259,12 @@ fn tried_with_each(keys: &mut Keys, axes: &[Axis], dimensions: &mut [Dimension],
 }
 
 /// `zip = [["a", "b"], ...]` as numbers of axes.
-fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
+fn groups(
+    keys: &mut Keys,
+    node: &Node,
+    axes: &[Axis],
+    pairs: Option<&PairKeys>,
+) -> Vec<Vec<usize>> {
     const EXAMPLE: &str =
         "for example `zip = [[\"stages.net.optimizer.lr\", \"stages.net.epochs\"]]`";
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -277,6 +300,13 @@ fn groups(keys: &mut Keys, node: &Node, axes: &[Axis]) -> Vec<Vec<usize>> {
                 keys.problem(problem);
                 continue;
             };
+            if pairs.is_some_and(|pairs| pairs.has(key)) {
+                let message = format!("`{key}` moves in pairs, and with no other axis");
+                keys.problem(Diagnostic::at(word.span, message, "a key of `[sweep.pairs]`").help(
+                    "write the two as axes in place of `[sweep.pairs]`: axes of `zip` may repeat values",
+                ));
+                continue;
+            }
             if group.contains(&number) || groups.iter().any(|group| group.contains(&number)) {
                 let message = format!("`sweep.zip` names `{key}` twice");
                 keys.problem(Diagnostic::at(word.span, message, "the same axis again"));
@@ -404,6 +434,7 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             .help("add `[sweep.select]` with `stage = \"...\"` and `by = \"validate.accuracy\"`"),
         );
     }
+    compared_pairs(keys, sweep, span);
     if let Some(goal) = &sweep.select {
         let place = keys.peek("select").map_or(goal.span, |node| node.nearest("per").span);
         for key in &goal.per {
@@ -423,5 +454,44 @@ fn problems(keys: &mut Keys, sweep: &Sweep, count: Option<usize>, span: Span) {
             let message = format!("`[sweep.halving]` cannot compare trials of other `{key}`");
             keys.problem(Diagnostic::at(axis.span, message, "swept here"));
         }
+    }
+}
+
+/// Whether a search would take pairs for settings, of which the easiest is the best.
+fn compared_pairs(keys: &mut Keys, sweep: &Sweep, span: Span) {
+    let Some(pairs) = &sweep.pairs else { return };
+    let place = keys.peek("pairs").map_or(span, |node| node.span);
+    let dimension = sweep.dimensions.iter().find(|it| it.axes.contains(&0));
+    if dimension.is_none_or(|it| it.repeats) {
+        return;
+    }
+    let seeded = sweep.axes.iter().any(|axis| axis.path == ["pipeline", "seed"]);
+    let repeat = match seeded {
+        true => {
+            "add `repeat = [\"pair\", \"pipeline.seed\"]` to `[sweep]`: every configuration runs on all pairs"
+        }
+        false => "add `repeat = [\"pair\"]` to `[sweep]`: every configuration runs on all pairs",
+    };
+    let is_each = dimension.is_some_and(|it| it.each);
+    if !matches!(sweep.sampler, Sampler::Grid) && !is_each {
+        let message = "this search would draw pairs of domains as if they were settings";
+        let mut problem = Diagnostic::at(place, message, "one of these for each draw").help(repeat);
+        if !sweep.is_adaptive() {
+            problem =
+                problem.help("or add `each = [\"pair\"]`: every pair gets as many configurations");
+        }
+        keys.problem(problem);
+        return;
+    }
+    let per_pair =
+        |goal: &Select| goal.per.contains(&pairs.source) && goal.per.contains(&pairs.target);
+    if let Some(goal) = sweep.select.as_ref().filter(|goal| !per_pair(goal)) {
+        let message = "`[sweep.select]` would compare trials of different pairs of domains";
+        keys.problem(
+            Diagnostic::at(goal.span, message, "the easiest pair would win")
+                .related(place, "the pairs")
+                .help("add \"pair\" to its axes: `per = [\"pair\"]` selects for each pair")
+                .help(format!("or {repeat}")),
+        );
     }
 }

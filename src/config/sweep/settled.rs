@@ -4,10 +4,11 @@ use super::super::diagnostic::Diagnostic;
 use super::super::node::{Node, Table, Value};
 use super::super::overrides::{Assignment, dotted};
 use super::overlap::is_within;
+use super::pairs;
 
 /// Settles the axes of the sweep below `root` that `sets` decide, and says which, for people. The value
 /// of an axis' own key, alone or in a table, becomes the axis' only one, and axes that move with it keep the values
-/// at its place; a key inside an axis is set in each of its values. What axes are called stays, so that tables find
+/// at its place; a key inside an axis is set in each of its values. Of pairs, those with the value stay. What axes are called stays, so that tables find
 /// them.
 ///
 /// # Errors
@@ -16,6 +17,7 @@ use super::overlap::is_within;
 pub fn settle(root: &mut Node, sets: &[Assignment]) -> Result<Vec<String>, Vec<Diagnostic>> {
     let Some(sweep) = table_at(root, "sweep") else { return Ok(Vec::new()) };
     let (mut notes, mut alone) = (Vec::new(), Vec::new());
+    notes.extend(pairs::narrow(sweep, sets).map_err(|problem| vec![problem])?);
     let groups = groups(sweep);
     let Some(axes) = sweep.entries.get_mut("axes") else { return Ok(notes) };
     let Value::Table(axes) = &mut axes.node.value else { return Ok(notes) };

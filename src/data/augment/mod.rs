@@ -15,7 +15,9 @@ mod color_jitter;
 mod cutout;
 mod flip;
 pub mod mixup;
+mod part;
 mod random_crop;
+mod random_erasing;
 mod resized_crop;
 mod rotation;
 
@@ -53,6 +55,7 @@ const TRANSFORMS: &[TransformKind] = &[
     rotation::KIND,
     color_jitter::KIND,
     cutout::KIND,
+    random_erasing::KIND,
 ];
 
 /// The key of the changes of a training's images.
@@ -155,6 +158,11 @@ impl Augment {
     /// in their order.
     pub fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> Vec<PixelChanges> {
         self.transforms.iter().map(|it| it.draw(size, streams)).collect()
+    }
+
+    /// Whether pixels are changed; mixup alone does not care what it mixes.
+    pub fn changes_pixels(&self) -> bool {
+        !self.transforms.is_empty()
     }
 
     /// The parameter of mixup, where batches are mixed.

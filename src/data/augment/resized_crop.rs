@@ -1,7 +1,8 @@
 //! A random part of an image at the size of the whole (torchvision's `RandomResizedCrop` with
 //! antialiasing; Szegedy et al. 2015).
 
-use super::{Pixels, Transform, TransformKind, between};
+use super::part::Parts;
+use super::{Pixels, Transform, TransformKind};
 use crate::config::{Keys, Noted};
 use crate::data::Image;
 use crate::data::resize::Resizer;
@@ -16,34 +17,17 @@ pub(super) const KIND: TransformKind = TransformKind {
 
 #[derive(Debug)]
 struct ResizedCrop {
-    /// Share of the area that a part has at least and at most.
-    scale: [f64; 2],
-    /// Width over height of a part, at least and at most.
-    ratio: [f64; 2],
+    /// What is cut out; its ratio is width over height.
+    parts: Parts,
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
-    let pair = |keys: &mut Keys, key, most: f64, default: [f64; 2]| {
-        let expected = if most.is_finite() {
-            "two numbers above 0 and at most 1, rising"
-        } else {
-            "two numbers above 0, rising"
-        };
-        let pair = keys
-            .floats(key)
-            .such_that(expected, move |it| {
-                matches!(it[..], [a, b] if a > 0.0 && a <= b && b <= most && b.is_finite())
-            })
-            .or(default.to_vec())?;
-        Ok([pair[0], pair[1]])
-    };
     keys.about(&[
         ("scale", "share of the area that the part has, at least and at most"),
         ("ratio", "width over height of the part, at least and at most"),
     ]);
-    let scale = pair(keys, "scale", 1.0, [0.08, 1.0]);
-    let ratio = pair(keys, "ratio", f64::INFINITY, [0.75, 4.0 / 3.0]);
-    Ok(Box::new(ResizedCrop { scale: scale?, ratio: ratio? }))
+    let parts = Parts::read(keys, [0.08, 1.0], [0.75, 4.0 / 3.0]);
+    Ok(Box::new(ResizedCrop { parts: parts? }))
 }
 
 impl ResizedCrop {
@@ -55,24 +39,18 @@ impl ResizedCrop {
         reason = "sides of images"
     )]
     fn part(&self, (height, width): (usize, usize), stream: &mut Stream) -> Area {
-        let area = (height * width) as f64;
-        for _ in 0..10 {
-            let target = area * between(stream, self.scale[0], self.scale[1]);
-            let ratio = between(stream, self.ratio[0].ln(), self.ratio[1].ln()).exp();
-            let (w, h) = (
-                (target * ratio).sqrt().round() as usize,
-                (target / ratio).sqrt().round() as usize,
-            );
-            if (1..=width).contains(&w) && (1..=height).contains(&h) {
-                let (top, left) = (stream.below(height - h + 1), stream.below(width - w + 1));
-                return Area { top, left, height: h, width: w };
-            }
+        let fits = |(h, w): (usize, usize)| (1..=width).contains(&w) && (1..=height).contains(&h);
+        let drawn = self.parts.draw((height, width), stream, |w, h| (h, w), fits);
+        if let Some(part) = drawn {
+            return part;
         }
+        // The middle, as far as the ratio lets it.
+        let ratio = self.parts.ratio;
         let now = width as f64 / height as f64;
-        let (h, w) = if now < self.ratio[0] {
-            ((width as f64 / self.ratio[0]).round() as usize, width)
-        } else if now > self.ratio[1] {
-            (height, (height as f64 * self.ratio[1]).round() as usize)
+        let (h, w) = if now < ratio[0] {
+            ((width as f64 / ratio[0]).round() as usize, width)
+        } else if now > ratio[1] {
+            (height, (height as f64 * ratio[1]).round() as usize)
         } else {
             (height, width)
         };

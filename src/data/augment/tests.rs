@@ -100,6 +100,7 @@ fn every_change_goes_by_its_stream_and_changes_something() {
         "['rotation']",
         "[{ kind = 'color_jitter', hue = 0.3 }]",
         "[{ kind = 'cutout', size = 3 }]",
+        "[{ kind = 'random_erasing', p = 1.0, scale = [0.1, 0.3] }]",
         "['flip', 'random_crop', 'rotation']",
     ];
     for line in lines {

@@ -213,8 +213,13 @@ fn names(row: &TextRow) -> String {
     names.join(", ")
 }
 
+/// Whether a column is called as columns of labels usually are, in the form of [`plain`].
+pub(super) fn is_label(name: &str) -> bool {
+    LABELS.contains(&name)
+}
+
 /// Letters and digits of a name in lower case: `Image_ID` and `image id` are the same.
-fn plain(name: &[u8]) -> String {
+pub(super) fn plain(name: &[u8]) -> String {
     text_of(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

@@ -16,6 +16,7 @@ use crate::config::words;
 pub mod cifar;
 mod columns;
 mod decode;
+mod features;
 pub(super) mod gzip;
 pub mod idx;
 mod image_file;
@@ -34,6 +35,8 @@ pub mod usps;
 mod whole;
 mod wrapping;
 
+use features::FeatureFile;
+pub use features::FeatureNames;
 use names::split_word;
 pub use own::RESULTS_MARK;
 
@@ -46,8 +49,16 @@ words! {
         ImageFolder = "image-folder",
         /// Image files with a text file that gives the label of each.
         ImageList = "image-list",
-        /// Tensors `images` and `labels`.
+        /// Tensors `images` and `labels`, or `features` and `labels`.
         Safetensors = "safetensors",
+        /// Arrays of features and labels that NumPy zipped together.
+        Npz = "npz",
+        /// Arrays of features and labels, each in a file of NumPy's.
+        Npy = "npy",
+        /// A table of features and labels.
+        Csv = "csv",
+        /// MATLAB's arrays of features and labels.
+        Mat = "mat",
         /// CIFAR-10's or CIFAR-100's binary form.
         Cifar = "cifar",
         /// The MATLAB file of USPS that goes with the book on Gaussian processes.
@@ -137,6 +148,8 @@ pub struct Layout {
     pub may_be_one_class: bool,
     /// `columns = ["IMAGE", "LABEL"]`: names of a list's columns.
     pub columns: Option<[String; 2]>,
+    /// Which arrays or columns hold features and labels.
+    pub arrays: FeatureNames,
     /// Whether the files are from an archive: no list may name anything outside.
     pub is_archive: bool,
 }
@@ -199,6 +212,38 @@ impl Decoding {
 }
 
 impl DataFormat {
+    /// Whether it is one that features are in, and never images.
+    pub fn is_of_features(self) -> bool {
+        self != Self::Safetensors && self.feature_file().is_some()
+    }
+
+    /// What kind of file features of this format are in, if it may hold some.
+    fn feature_file(self) -> Option<FeatureFile> {
+        match self {
+            Self::Npz => Some(FeatureFile::Npz),
+            Self::Npy => Some(FeatureFile::Npy),
+            Self::Csv => Some(FeatureFile::Csv),
+            Self::Mat => Some(FeatureFile::Mat),
+            Self::Safetensors => Some(FeatureFile::Safetensors),
+            Self::Idx
+            | Self::ImageFolder
+            | Self::ImageList
+            | Self::Cifar
+            | Self::UspsGpml
+            | Self::Optdigits => None,
+        }
+    }
+
+    /// Whether files in it may be of features, so that [`Layout::arrays`] has a meaning.
+    pub fn may_hold_features(self) -> bool {
+        self.feature_file().is_some()
+    }
+
+    /// Whether a zip archive in it is the file itself, and nothing to be unpacked.
+    pub fn is_itself_zipped(self) -> bool {
+        self == Self::Npz
+    }
+
     /// Whether it holds image files, some of which may be broken.
     pub fn has_files(self) -> bool {
         matches!(self, Self::ImageFolder | Self::ImageList)
@@ -246,7 +291,11 @@ impl DataFormat {
             Self::Idx => idx::read_folder(path)?.into_dataset(),
             Self::ImageFolder => image_folder::read(path, layout, decoding, watch)?.into_dataset(),
             Self::ImageList => image_list::read(path, layout, decoding, watch)?.into_dataset(),
-            Self::Safetensors => tensors::read(path)?,
+            Self::Safetensors => tensors::read(path, &layout.arrays, watch)?,
+            Self::Npz | Self::Npy | Self::Csv | Self::Mat => {
+                let kind = self.feature_file().expect("a format of features");
+                features::read(path, kind, &layout.arrays, watch)?.into_dataset()
+            }
             Self::Cifar => cifar::read(path)?.into_dataset(),
             Self::UspsGpml => usps::read(path)?.into_dataset(),
             Self::Optdigits => optdigits::read(path)?.into_dataset(),
@@ -281,7 +330,11 @@ impl DataFormat {
             | Self::Safetensors
             | Self::Cifar
             | Self::UspsGpml
-            | Self::Optdigits => return None,
+            | Self::Optdigits
+            | Self::Npz
+            | Self::Npy
+            | Self::Csv
+            | Self::Mat => return None,
         };
         Some(found.map(Undecoded::names))
     }
@@ -306,6 +359,10 @@ impl DataFormat {
             Self::Cifar => files.retain(|file| cifar::is_part(file)),
             Self::UspsGpml => files.retain(|file| usps::is_part(file)),
             Self::Optdigits => files.retain(|file| optdigits::is_part(file)),
+            Self::Npz | Self::Npy | Self::Csv | Self::Mat => {
+                let kind = self.feature_file().expect("a format of features");
+                files.retain(|file| kind.is_part(file));
+            }
             Self::ImageList => {}
         }
         Ok(files)

@@ -1,21 +1,30 @@
-//! Safetensors files with the tensors `images` and `labels`, and data sets of our own.
+//! Safetensors files with the tensors `images` and `labels`, and data sets of our own. Files of features are read as those
+//! of other formats are.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
+use safetensors::SafeTensors;
 
-use super::{ReadSplits, split_word, visible_files};
+use super::{FeatureFile, FeatureNames, ReadSplits, features, split_word, visible_files};
+use crate::bytes::Bytes;
 use crate::data::dataset::Dataset;
 use crate::data::disk;
 use crate::data::error::DataError;
+use crate::progress::Watch;
 
 /// Reads a folder with `dataset.json`, a folder of `<split>.safetensors`, or one such file.
 ///
 /// # Errors
 /// When a file does not hold what it should.
-pub fn read(path: &Path) -> Result<Dataset, DataError> {
+pub fn read(path: &Path, names: &FeatureNames, watch: &Watch) -> Result<Dataset, DataError> {
+    let of = |files: &[PathBuf]| match is_of_features(files, names)? {
+        true => Ok(features::read(path, FeatureFile::Safetensors, names, watch)?.into_dataset()),
+        false => read_files(files),
+    };
     if path.is_file() {
-        return read_files(&[path.to_owned()]);
+        return of(&[path.to_owned()]);
     }
     let files = visible_files(path)?;
     let mut descriptions = files.iter().filter(|file| file.ends_with(disk::DESCRIPTION));
@@ -35,7 +44,25 @@ pub fn read(path: &Path) -> Result<Dataset, DataError> {
              tensors `images` (u8, [N, H, W, C]) and `labels` (i64, [N])",
         ));
     }
-    read_files(&tensors)
+    of(&tensors)
+}
+
+/// Whether files hold features: the user says which tensors, or none of `images` and `pixels` is there and `features` is.
+fn is_of_features(files: &[PathBuf], names: &FeatureNames) -> Result<bool, DataError> {
+    if *names != FeatureNames::default() {
+        return Ok(true);
+    }
+    for file in files {
+        let opened = fs::File::open(file).map_err(|error| DataError::io(file, error))?;
+        let bytes = Bytes::map(&opened).map_err(|error| DataError::io(file, error))?;
+        // A file that is none is an error of whoever reads it.
+        let Ok(tensors) = SafeTensors::deserialize(&bytes) else { return Ok(false) };
+        let is_there = |name: &str| tensors.names().contains(&name);
+        if !is_there("features") || is_there("images") || is_there("pixels") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a file is one that [`read`] reads, by its name.
@@ -75,6 +102,12 @@ fn read_files(files: &[PathBuf]) -> Result<Dataset, DataError> {
 mod tests {
     use super::*;
     use crate::data::{Images, Split};
+
+    fn read(path: &Path) -> Result<Dataset, DataError> {
+        let cancel = std::sync::atomic::AtomicBool::new(false);
+        let watch = Watch { progress: &crate::progress::Silent, cancel: &cancel };
+        super::read(path, &FeatureNames::default(), &watch)
+    }
 
     fn dataset() -> Dataset {
         let split = Split { images: Images::same(3, (1, 1), vec![1, 2, 3]), labels: vec![1] };

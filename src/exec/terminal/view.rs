@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
+
 use super::words::{amount, bar, clock, count, cut, fitted};
 use crate::exec::events::{Event, PlannedTask, PlannedTrial};
 use crate::exec::lines::line;
@@ -256,11 +258,10 @@ impl LiveView {
         for trial in new {
             self.told[trial] = true;
             let told = self.told.iter().filter(|told| **told).count();
-            let labels = self.trials[trial].labels.iter();
+            let labels = &self.trials[trial].labels;
             let labels: Vec<String> = labels
-                .map(|(key, value)| {
-                    format!("{}={value}", key.rsplit('.').next().unwrap_or_default())
-                })
+                .iter()
+                .map(|(key, value)| format!("{}={value}", ending_of_its_own(key, labels)))
                 .collect();
             lines.push(format!("trial {trial:03} done ({told} of {all}): {}", labels.join(" ")));
         }
@@ -342,6 +343,18 @@ impl LiveView {
     }
 }
 
+/// The shortest ending of an axis, in whole words, that no other axis ends in.
+fn ending_of_its_own<'a>(key: &'a str, labels: &IndexMap<String, String>) -> &'a str {
+    let endings = key.rmatch_indices('.').map(|(at, _)| &key[at + 1..]);
+    let is_own = |ending: &&str| {
+        let ends = |other: &String| {
+            other.strip_suffix(ending).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        labels.keys().filter(|other| ends(other)).count() == 1
+    };
+    endings.into_iter().find(is_own).unwrap_or(key)
+}
+
 #[cfg(test)]
 mod tests {
     use indexmap::IndexMap;
@@ -402,6 +415,14 @@ mod tests {
             let totals = lines[4..].join(" ");
             assert!(totals.contains("0/40 stages") && totals.contains("0/10 trials"), "{totals}");
         }
+    }
+
+    #[test]
+    fn axes_are_called_by_as_many_words_as_tell_them_apart() {
+        let keys = ["stages.source.input", "stages.target.input", "pipeline.seed", "pair"];
+        let labels = keys.map(|key| (key.to_owned(), String::new())).into_iter().collect();
+        let shown = keys.map(|key| ending_of_its_own(key, &labels));
+        assert_eq!(shown, ["source.input", "target.input", "seed", "pair"]);
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use super::FACTS;
+use super::heads::Heads;
 use crate::config::Diagnostic;
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
-use crate::plan::table_spec::{TableSpec, Which};
+use crate::config::sweep::{PAIR, PairKeys};
+use crate::plan::table_spec::{AVERAGE, TableSpec, Which};
 use crate::plan::trial::Trial;
 
 type Labels = IndexMap<String, String>;
@@ -27,9 +29,9 @@ pub(in crate::plan) fn check_trials(
         Value::Array(items) => items.iter().collect(),
         _ => vec![&asked.node],
     };
-    let labels: Vec<Labels> =
-        trials.iter().map(|it| it.label_texts().into_iter().collect()).collect();
+    let labels: Vec<Labels> = trials.iter().map(labels_of).collect();
     let mut problems = Vec::new();
+    let pairs = first.pipeline.pairs.as_ref();
     for (spec, node) in first.pipeline.tables.iter().zip(nodes) {
         let fits = |labels: &&Labels| {
             let has = |(key, values): (&String, &Vec<String>)| {
@@ -38,7 +40,15 @@ pub(in crate::plan) fn check_trials(
             spec.only.iter().all(has)
         };
         let shown: Vec<&Labels> = labels.iter().filter(fits).collect();
-        problems.extend(several_values(spec, node, &shown));
+        problems.extend(several_values(spec, node, pairs, &shown));
+        let span = node.nearest("column_label").span;
+        let mut heads = Heads::default();
+        problems.extend(trials.iter().zip(&labels).filter(|it| fits(&it.1)).find_map(
+            |(trial, labels)| {
+                let label = |key: &str| labels.get(key).map(String::as_str);
+                heads.add(spec, span, &trial.pipeline.stages, (label, pairs))
+            },
+        ));
         if complete {
             problems.extend(unknown_names(spec, node, &shown));
         }
@@ -47,21 +57,30 @@ pub(in crate::plan) fn check_trials(
 }
 
 /// Axes in which trials of one cell differ without being aggregated over.
-fn several_values(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Option<Diagnostic> {
+fn several_values(
+    spec: &TableSpec,
+    node: &Node,
+    pairs: Option<&PairKeys>,
+    shown: &[&Labels],
+) -> Option<Diagnostic> {
     if spec.trials == Which::Selected {
         return None;
     }
     let over = spec.aggregated();
-    let mut cells: IndexMap<[Option<&String>; 2], &Labels> = IndexMap::new();
+    let mut cells: IndexMap<Vec<Option<&String>>, &Labels> = IndexMap::new();
     let mut axes = BTreeSet::new();
     for labels in shown {
-        let cell = [&spec.rows, &spec.columns].map(|key| labels.get(key));
+        let named = std::iter::once(&spec.rows).chain(&spec.columns.0);
+        let cell = named.map(|key| labels.get(key)).collect();
         let first = *cells.entry(cell).or_insert(labels);
         let differs = |(key, label): &(&String, &String)| first.get(*key) != Some(*label);
         axes.extend(labels.iter().filter(differs).map(|(key, _)| key));
     }
     let axes: Vec<String> = axes
         .into_iter()
+        // A pair differs where one of its keys does, and both do where it does.
+        .filter(|key| key.as_str() != PAIR)
+        .filter(|key| !over.contains(&PAIR) || pairs.is_none_or(|pairs| !pairs.has(key)))
         .filter(|key| !over.contains(&key.as_str()))
         .map(|key| format!("`{key}`"))
         .collect();
@@ -75,17 +94,28 @@ fn several_values(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Option<Di
     ))
 }
 
+/// The labels of a trial, with its pair among them.
+fn labels_of(trial: &Trial) -> Labels {
+    let pair = trial.pair().map(|pair| (PAIR.to_owned(), pair));
+    trial.label_texts().into_iter().chain(pair).collect()
+}
+
 /// Published numbers for values that an axis does not have.
 fn unknown_names(spec: &TableSpec, node: &Node, shown: &[&Labels]) -> Vec<Diagnostic> {
-    let rows = spec.published.iter().map(|it| it.row.as_str()).collect();
-    let columns = spec.published.iter().map(|it| it.column.as_str()).collect();
-    let named: [(_, _, Vec<&str>); 2] =
-        [("row", &spec.rows, rows), ("column", &spec.columns, columns)];
     let mut problems = Vec::new();
-    for (what, axis, names) in named.into_iter().filter(|it| !FACTS.contains(&it.1.as_str())) {
-        let known: BTreeSet<&str> =
-            shown.iter().filter_map(|labels| labels.get(axis)).map(String::as_str).collect();
-        for (at, name) in names.into_iter().enumerate().filter(|(_, name)| !known.contains(name)) {
+    for (at, one) in spec.published.iter().enumerate() {
+        let columns = match spec.average && one.column == AVERAGE {
+            true => Vec::new(),
+            false => spec.columns.values(&one.column).unwrap_or_default(),
+        };
+        let row = ("row", &*spec.rows, &*one.row);
+        let columns = columns.into_iter().map(|(axis, name)| ("column", axis, name));
+        for (what, axis, name) in std::iter::once(row).chain(columns) {
+            let known: BTreeSet<&str> =
+                shown.iter().filter_map(|labels| labels.get(axis)).map(String::as_str).collect();
+            if FACTS.contains(&axis) || known.contains(name) {
+                continue;
+            }
             let message = format!("`published.{at}.{what}` is no value of `{axis}`");
             let span = node.nearest(&format!("published.{at}.{what}")).span;
             let mut problem =

@@ -1,13 +1,15 @@
 //! What can be wrong with a table: with a key of it alone, and with its names against the stages of
 //! the file.
 
-use super::{FACTS, NamedAs, Swept, TableDraft};
+use super::heads::Heads;
+use super::{FACTS, Mention, NamedAs, Swept, TableDraft};
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
+use crate::config::sweep::PAIR;
 use crate::config::{Diagnostic, Keys, Reference};
 use crate::metrics::scores;
 use crate::plan::pipeline::PlannedStage;
-use crate::plan::table_spec::Which;
+use crate::plan::table_spec::{AVERAGE, Columns, Which};
 use crate::stages::Measures;
 
 /// What makes rows and columns is a fact of the scores or swept; what is aggregated is swept.
@@ -15,7 +17,7 @@ pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
     let mut named: Vec<(&str, &Node)> = Vec::new();
     for key in ["rows", "columns", "over"] {
         match keys.peek(key) {
-            Some(Node { value: Value::Array(items), .. }) if key == "over" => {
+            Some(Node { value: Value::Array(items), .. }) if key != "rows" => {
                 named.extend(items.iter().map(|item| (key, item)));
             }
             node => named.extend(node.map(|node| (key, node))),
@@ -44,13 +46,21 @@ pub(super) fn axes(keys: &mut Keys, table: &str, swept: Swept) {
     }
 }
 
-pub(super) fn same_twice(keys: &mut Keys, rows: Option<&str>, columns: Option<&str>) {
+pub(super) fn same_twice(
+    keys: &mut Keys,
+    swept: Swept,
+    rows: Option<&str>,
+    columns: Option<&Columns>,
+) {
     if let (Some(rows), Some(columns)) = (rows, columns)
-        && rows == columns
+        && columns.has(rows)
     {
         let place = keys.peek("columns").or(keys.peek("rows"));
         let place = place.map_or(keys.span(), |node| node.span);
-        let message = format!("rows and columns of the table are both `{rows}`");
+        let message = match &columns.0[..] {
+            [_] => format!("rows and columns of the table are both `{rows}`"),
+            _ => format!("`{rows}` makes both rows and columns of the table"),
+        };
         keys.problem(Diagnostic::at(place, message, "the same again"));
     }
     let over: Vec<&Node> = match keys.peek("over") {
@@ -59,9 +69,17 @@ pub(super) fn same_twice(keys: &mut Keys, rows: Option<&str>, columns: Option<&s
     };
     for node in over {
         let Value::String(word) = &node.value else { continue };
-        if [rows, columns].contains(&Some(word.as_str())) {
+        let makes = |it: &str| rows == Some(it) || columns.is_some_and(|columns| columns.has(it));
+        if makes(word) {
             let message = format!("`{word}` makes rows or columns and is aggregated over");
             keys.problem(Diagnostic::at(node.span, message, "one of the two"));
+        }
+        if makes(PAIR) && swept.pairs.is_some_and(|pairs| pairs.has(word)) {
+            let message = format!("`{word}` is of the pair, which makes rows or columns");
+            keys.problem(
+                Diagnostic::at(node.span, message, "the same in all trials of a cell")
+                    .help("leave it out of `over`"),
+            );
         }
     }
 }
@@ -109,31 +127,51 @@ pub(in crate::plan) fn check(
                 problems.push(Diagnostic::at(span, message, label).help("choose another name"));
             }
         }
+        problems.extend(draft.label.and_then(|span| {
+            Heads::default().add(&draft.spec, span, stages, (|_: &str| None, None))
+        }));
         for mention in &draft.names {
             let spec = &draft.spec;
-            let (what, axis) = match mention.axis {
-                NamedAs::Rows => ("row of the table", spec.rows.as_str()),
-                NamedAs::Columns => ("column of the table", spec.columns.as_str()),
-                NamedAs::Fact(fact) => (fact, fact),
+            let (what, values) = match mention.axis {
+                NamedAs::Rows => ("row of the table", vec![(&*spec.rows, &*mention.name)]),
+                NamedAs::Columns if spec.average && mention.name == AVERAGE => continue,
+                NamedAs::Columns => match spec.columns.values(&mention.name) {
+                    Some(values) => ("column of the table", values),
+                    None => {
+                        problems.push(not_all_values(draft, mention));
+                        continue;
+                    }
+                },
+                NamedAs::Fact(fact) => (fact, vec![(fact, &*mention.name)]),
             };
-            let known = match axis {
-                "model" => inputs("models."),
-                "dataset" => inputs("on."),
-                "stage" => scoring.iter().map(|stage| stage.name.clone()).collect(),
-                // Which values a sweep has is known when it ran.
-                _ => continue,
-            };
-            if known.is_empty() || known.contains(&mention.name) {
-                continue;
+            for (axis, name) in values {
+                let known = match axis {
+                    "model" => inputs("models."),
+                    "dataset" => inputs("on."),
+                    "stage" => scoring.iter().map(|stage| stage.name.clone()).collect(),
+                    // Which values a sweep has is known when it ran.
+                    _ => continue,
+                };
+                if known.is_empty() || known.iter().any(|it| it == name) {
+                    continue;
+                }
+                let message = format!("`{}.{}` names no {what}", draft.key, mention.key);
+                let label = match axis {
+                    "stage" => format!("no stage that scores is called `{name}`"),
+                    _ => format!("no stage scores the {axis} `{name}`"),
+                };
+                let mut problem = Diagnostic::at(mention.span, message, label);
+                problem.help.extend(suggest(name, known.iter().map(String::as_str)));
+                problems.push(problem);
             }
-            let message = format!("`{}.{}` names no {what}", draft.key, mention.key);
-            let label = match axis {
-                "stage" => format!("no stage that scores is called `{}`", mention.name),
-                _ => format!("no stage scores the {axis} `{}`", mention.name),
-            };
-            let mut problem = Diagnostic::at(mention.span, message, label);
-            problem.help.extend(suggest(&mention.name, known.iter().map(String::as_str)));
-            problems.push(problem);
         }
     }
+}
+
+/// Says how a column of several values is named.
+fn not_all_values(draft: &TableDraft, mention: &Mention) -> Diagnostic {
+    let words = draft.spec.columns.text();
+    let message = format!("`{}.{}` names no column of the table", draft.key, mention.key);
+    Diagnostic::at(mention.span, message, format!("a column is named by its values of `{words}`"))
+        .help("write its values in this order, with ` / ` between them")
 }

@@ -6,16 +6,19 @@ use std::collections::HashMap;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use super::table_spec::{GapClosed, Published, Spread, TableSpec, Test, Which};
+use super::column_label::ColumnLabel;
+use super::table_spec::{Columns, GapClosed, Published, Spread, TableSpec, Test, Which};
 
 use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Table, Value, label_text};
 use crate::config::source::{SourceId, Span};
+use crate::config::sweep::PairKeys;
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::metrics::scores;
 
 mod cells;
 mod check;
+mod heads;
 
 pub(super) use cells::check_trials;
 pub(super) use check::check;
@@ -30,6 +33,8 @@ pub(super) struct TableDraft {
     /// `table`, or `table.1` of several.
     key: String,
     name: Option<Span>,
+    /// Where its label of columns stands.
+    label: Option<Span>,
     names: Vec<Mention>,
 }
 
@@ -55,6 +60,8 @@ enum NamedAs {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Swept<'a> {
     pub keys: &'a [&'a str],
+    /// Those that take the domains of a pair.
+    pub pairs: Option<&'a PairKeys>,
     /// Whether the sweep itself has problems, so that nothing can be said about what it sweeps.
     pub wrong: bool,
     /// Whether it has a `[sweep.select]`.
@@ -109,7 +116,7 @@ impl Default for TableSpec {
     fn default() -> Self {
         let none = Table::default();
         let mut keys = Keys::new(&none, Span::new(SourceId(0), 0..0));
-        let nothing_swept = Swept { keys: &[], wrong: false, selects: false };
+        let nothing_swept = Swept { keys: &[], pairs: None, wrong: false, selects: false };
         let draft = read_one(&mut keys, "table", nothing_swept);
         draft.expect("every key of a table may be left out").spec
     }
@@ -145,11 +152,22 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         !name.is_empty() && name.chars().all(fits)
     };
     let at_name = keys.peek("name").map(|node| node.span);
+    let label = keys.peek("column_label").map(|node| node.span);
     keys.about(&[
         ("name", "name of the table and of its files; one of several may have none"),
         ("caption", "caption of the table"),
         ("rows", "what rows are: `model`, `stage`, `dataset` or an axis of the sweep"),
-        ("columns", "what columns are: `model`, `stage`, `dataset` or an axis of the sweep"),
+        (
+            "columns",
+            "what columns are: `model`, `stage`, `dataset` or an axis of the sweep, or several of these, for a column of \
+             every combination",
+        ),
+        (
+            "column_label",
+            "what stands above a column in place of its name, with placeholders: `{KEY}` for a value of `columns`, \
+             `{source}` and `{target}` for the domains of a pair, `{KEY|initial}` for a first letter",
+        ),
+        ("average", "whether there is a column with the mean of the others, of rows that have all of them"),
         ("value", "metric in the cells"),
         ("over", "axes to aggregate over; `pipeline.seed` when left out and swept"),
         ("only", "which scores count: values of `model`, `stage`, `dataset` or axes"),
@@ -169,7 +187,9 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         keys.string("name").such_that("lower-case letters, digits, `_` and `-`", legal).optional();
     let caption = keys.string("caption").optional();
     let rows = keys.string("rows").or("model");
-    let columns = keys.string("columns").or("dataset");
+    let columns = columns(keys);
+    let column_label = column_label(keys, columns.as_ref().ok());
+    let average = keys.boolean("average").optional();
     let value = keys.string("value").or("accuracy");
     let over = over(keys);
     let mut names = Vec::new();
@@ -203,7 +223,7 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
     let percent = value.as_deref().is_ok_and(scores::in_percent);
     let published = published(keys, percent, &mut names);
     check::axes(keys, key, swept);
-    check::same_twice(keys, rows.as_deref().ok(), columns.as_deref().ok());
+    check::same_twice(keys, swept, rows.as_deref().ok(), columns.as_ref().ok());
     check::metric(keys, value.as_deref().ok());
     check::selected(keys, trials.ok(), swept);
     let spec = TableSpec {
@@ -211,6 +231,8 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         caption: caption?,
         rows: rows?,
         columns: columns?,
+        column_label: column_label?,
+        average: average?.unwrap_or_default(),
         value: value?,
         over: over?,
         only: only?,
@@ -223,35 +245,71 @@ fn read_one(keys: &mut Keys, key: &str, swept: Swept) -> Result<TableDraft, Note
         gap_closed: gap_closed?,
         published: published?,
     };
-    Ok(TableDraft { spec, key: key.to_owned(), name: at_name, names })
+    Ok(TableDraft { spec, key: key.to_owned(), name: at_name, label, names })
 }
 
 /// Reads `over`: a swept key, or an array of swept keys.
 fn over(keys: &mut Keys) -> Result<Vec<String>, Noted> {
-    keys.may_be(
-        "over",
-        || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
-    );
-    match keys.peek("over") {
-        Some(Node { value: Value::Array(items), span }) => {
-            let found = keys.strings("over").optional()?.unwrap_or_default();
-            let twice = found.iter().enumerate().find(|(at, key)| found[..*at].contains(key));
-            if let Some((at, key)) = twice {
-                let message = format!("`over` names `{key}` twice");
-                let problem = Diagnostic::at(items[at].span, message, "the same again");
-                return Err(keys.problem(problem));
-            }
-            if found.is_empty() {
-                return Err(keys.problem(
-                    Diagnostic::at(*span, "`over` is empty", "expected a swept key").help(
-                        "leave it out to aggregate over `pipeline.seed` alone, where that is swept",
-                    ),
-                ));
-            }
-            Ok(found)
-        }
-        _ => Ok(keys.string("over").optional()?.into_iter().collect()),
+    let empty = |span| {
+        Diagnostic::at(span, "`over` is empty", "expected a swept key")
+            .help("leave it out to aggregate over `pipeline.seed` alone, where that is swept")
+    };
+    match several(keys, "over", empty)? {
+        Some(found) => Ok(found),
+        None => Ok(keys.string("over").optional()?.into_iter().collect()),
     }
+}
+
+/// Reads `columns`: a fact or a swept key, or an array of these.
+fn columns(keys: &mut Keys) -> Result<Columns, Noted> {
+    let empty = |span| {
+        Diagnostic::at(span, "`columns` is empty", "expected what makes the columns")
+            .help("leave it out for a column of each data set")
+    };
+    match several(keys, "columns", empty)? {
+        Some(found) => Ok(Columns(found)),
+        None => keys.string("columns").or("dataset").map(|word| Columns(vec![word])),
+    }
+}
+
+/// Reads words that differ, where `key` is an array of them.
+fn several(
+    keys: &mut Keys,
+    key: &'static str,
+    empty: impl FnOnce(Span) -> Diagnostic,
+) -> Result<Option<Vec<String>>, Noted> {
+    keys.may_be(key, || json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }));
+    let Some(Node { value: Value::Array(items), span }) = keys.peek(key) else { return Ok(None) };
+    let found = keys.strings(key).optional()?.unwrap_or_default();
+    let twice = found.iter().enumerate().find(|(at, word)| found[..*at].contains(word));
+    if let Some((at, word)) = twice {
+        let message = format!("`{key}` names `{word}` twice");
+        return Err(keys.problem(Diagnostic::at(items[at].span, message, "the same again")));
+    }
+    if found.is_empty() {
+        return Err(keys.problem(empty(*span)));
+    }
+    Ok(Some(found))
+}
+
+/// Reads `column_label`, whose placeholders are of `columns`.
+fn column_label(keys: &mut Keys, columns: Option<&Columns>) -> Result<Option<ColumnLabel>, Noted> {
+    let Some(text) = keys.string("column_label").optional()? else { return Ok(None) };
+    let span = keys.peek("column_label").map_or(keys.span(), |node| node.span);
+    let example = "for example `column_label = \"{source|initial}→{target|initial}\"`, with `columns = \"pair\"`";
+    let label = ColumnLabel::read(&text).map_err(|wrong| {
+        let message = format!("`column_label` {wrong}");
+        keys.problem(Diagnostic::at(span, message, "in this label").help(example))
+    })?;
+    let known = columns.map(Columns::placeholders).unwrap_or_default();
+    let unknown = label.names().find(|name| columns.is_some() && !known.contains(name));
+    if let Some(name) = unknown {
+        let message = format!("`column_label` has the placeholder `{{{name}}}`");
+        let mut problem = Diagnostic::at(span, message, "no value of a column");
+        problem.help.extend(suggest(name, known.iter().copied()));
+        return Err(keys.problem(problem));
+    }
+    Ok(Some(label))
 }
 
 fn mention(
@@ -375,7 +433,7 @@ fn published(
     keys.may_be_tables("published", |keys| published_one(keys, "", percent, names));
     let Some(node) = keys.node("published") else { return Ok(Vec::new()) };
     let example = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
-        cite = \"Ganin et al. 2016, Table 1\" }]";
+        cite = \"Ganin et al. 2016, Table 2\" }]";
     let Value::Array(items) = &node.value else {
         let found = format!("found {}", node.value.type_name());
         let message = "`published` must be an array of tables";

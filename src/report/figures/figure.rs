@@ -22,6 +22,8 @@ pub enum Topic {
     Ranking,
     /// Which classes were confused.
     Confusion,
+    /// Which class models take every point of a plane for.
+    Boundary,
     /// Features in two dimensions.
     Embedding,
 }

@@ -1,6 +1,7 @@
 //! The pictures of a run. Each consists of the rows of a CSV and a way to draw them, so that every picture, on
 //! the page and in files, shows exactly what its CSV holds.
 
+mod boundary;
 mod confusion;
 mod curves;
 mod embedding;
@@ -30,6 +31,7 @@ pub fn all(run: &MeasuredRun) -> Result<Vec<Figure>, Error> {
     figures.extend(sweep::figures(run));
     figures.extend(ranking::figures(run)?);
     figures.extend(confusion::figures(run));
+    figures.extend(boundary::figures(run)?);
     figures.extend(embedding::figures(run)?);
     name_apart(&mut figures);
     let labels = target_labels::warning(&run.record.trials);

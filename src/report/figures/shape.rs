@@ -7,8 +7,8 @@ use indexmap::IndexSet;
 
 use crate::report::csv::CsvRows;
 use crate::report::plot::{
-    Bar, Bars, Chart, ConfusionChart, Graph, GraphNode, Heat, Key, LineChart, LinePoint, Parallel,
-    PointGroup, Scale, Scatter, Series, Upright,
+    Bar, Bars, BoundaryChart, Chart, ConfusionChart, Graph, GraphNode, Heat, Key, LineChart,
+    LinePoint, Parallel, PointGroup, SampleGroup, Scale, Scatter, Series, Upright,
 };
 
 /// How rows are drawn.
@@ -30,6 +30,8 @@ pub enum Shape {
         /// Whether points are coloured by class, not by domain.
         by_class: bool,
     },
+    /// `kind, domain, class, x, y`, of which `plane` is the middle of a cell and anything else a sample.
+    Boundary,
     /// `<row>, <column>, mean, n`.
     Heat {
         /// The label of the rows.
@@ -59,6 +61,7 @@ impl Shape {
         match self {
             Self::Lines { x, y, axis, joined } => lines(rows, x, y, *axis, *joined),
             Self::Scatter { by_class } => scatter(rows, *by_class),
+            Self::Boundary => boundary(rows),
             Self::Heat { row, column } => heat(rows, row, column),
             Self::Bars { unit } => Chart::Bars(Bars {
                 unit: unit.clone(),
@@ -185,6 +188,46 @@ fn scatter(rows: &CsvRows, by_class: bool) -> Chart {
         groups.sort_by_key(|it| (it.name.parse::<u64>().unwrap_or(u64::MAX), it.name.clone()));
     }
     Chart::Scatter(Scatter { groups, shapes: !by_class })
+}
+
+fn boundary(rows: &CsvRows) -> Chart {
+    let names: IndexSet<String> = rows.rows.iter().map(|row| cell(row, 2)).collect();
+    let mut classes = sorted(names.into_iter().collect());
+    if classes.iter().any(|it| it.parse::<f64>().is_err()) {
+        classes.sort();
+    }
+    let class =
+        |row: &[String]| classes.iter().position(|it| *it == cell(row, 2)).unwrap_or_default();
+    let (mut plane, mut domains) = (Vec::new(), Vec::new());
+    let mut groups: Vec<SampleGroup> = Vec::new();
+    for row in &rows.rows {
+        let (Some(x), Some(y)) = (value(row, 3), value(row, 4)) else { continue };
+        if cell(row, 0) == "plane" {
+            plane.push((x, y, class(row)));
+            continue;
+        }
+        let (domain, class) = (cell(row, 1), class(row));
+        let form = place(&mut domains, &domain);
+        match groups.iter_mut().find(|it| (it.form, it.class) == (form, class)) {
+            Some(group) => group.points.push((x, y)),
+            None => groups.push(SampleGroup { domain, form, class, points: vec![(x, y)] }),
+        }
+    }
+    let middles = |side: fn(&(f64, f64, usize)) -> f64| {
+        let mut all: Vec<f64> = plane.iter().map(side).collect();
+        all.sort_by(f64::total_cmp);
+        all.dedup();
+        all
+    };
+    let (x, y) = (middles(|it| it.0), middles(|it| it.1));
+    let mut cells = vec![vec![None; x.len()]; y.len()];
+    for (at_x, at_y, class) in &plane {
+        let place = |all: &[f64], it: &f64| all.binary_search_by(|other| other.total_cmp(it));
+        if let (Ok(column), Ok(row)) = (place(&x, at_x), place(&y, at_y)) {
+            cells[row][column] = Some(*class);
+        }
+    }
+    Chart::Boundary(BoundaryChart { classes, x, y, cells, groups })
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! `report.html`: a run as one page that needs neither the network nor any other file. Each section is one of
 //! the files beside this one; a section without data is left out. Text of the user is always escaped.
 
+mod boundary;
 mod confusion;
 mod curves;
 mod data;
@@ -84,6 +85,7 @@ pub fn page(run: &MeasuredRun) -> Result<String, Error> {
         sweep::section(run, &figures),
         ranking::section(run, &figures)?,
         confusion::section(&figures),
+        boundary::section(run, &figures),
         embedding::section(run, &figures),
         images::section(run)?,
         provenance::section(run),
@@ -96,7 +98,7 @@ pub fn page(run: &MeasuredRun) -> Result<String, Error> {
 
 fn assemble(run: &MeasuredRun, sections: &[Section], numbers: &str) -> String {
     let name = &run.record.provenance.pipeline;
-    let title = escape(run.title().unwrap_or(name));
+    let title = escape(run.title());
     let mut links = String::new();
     let mut body = String::new();
     for Section { id, title, html } in sections {

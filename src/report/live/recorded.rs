@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
+use crate::config::sweep::PAIR;
 use crate::exec::Ending;
 use crate::metrics::{Metrics, TrainingRow};
 use crate::report::finished::FinishedRun;
@@ -44,7 +45,17 @@ pub fn events(run: &FinishedRun) -> String {
                 inputs.filter_map(|name| named.get(name).copied()).collect();
             json!({ "task": task, "name": stage.name, "kind": stage.kind, "needs": needs })
         }));
-        let labels = record.values.get(number).map_or_else(|| json!({}), |it| json!(it));
+        let labels = match run.trials[number].pair(record.pairs.as_ref()).zip(record.pairs.as_ref())
+        {
+            Some((pair, keys)) => {
+                let others = record.values.get(number).into_iter().flatten();
+                let others =
+                    others.filter(|it| !keys.has(it.0)).map(|(key, it)| (key.clone(), json!(it)));
+                let all = std::iter::once((PAIR.to_owned(), json!(pair))).chain(others);
+                all.collect::<serde_json::Map<_, _>>().into()
+            }
+            None => record.values.get(number).map_or_else(|| json!({}), |it| json!(it)),
+        };
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
     // Trials that share a task have it in their records each.

@@ -3,6 +3,7 @@
 
 mod axis;
 mod bars;
+mod boundary;
 mod canvas;
 mod color;
 mod confusion;
@@ -16,6 +17,7 @@ mod scatter;
 
 pub use axis::Scale;
 pub use bars::{Bar, Bars};
+pub use boundary::{BoundaryChart, SampleGroup};
 pub use canvas::escape;
 pub use color::stylesheet;
 pub use confusion::ConfusionChart;
@@ -35,6 +37,8 @@ pub enum Chart {
     Lines(LineChart),
     /// Points in a plane.
     Scatter(Scatter),
+    /// A plane that a classifier divides.
+    Boundary(BoundaryChart),
     /// A value for each pair.
     Heat(Heat),
     /// Lengths with names.
@@ -60,6 +64,7 @@ pub fn draw(chart: &Chart) -> Picture {
     let canvas = match chart {
         Chart::Lines(lines) => lines::draw(lines),
         Chart::Scatter(scatter) => scatter::draw(scatter),
+        Chart::Boundary(boundary) => boundary::draw(boundary),
         Chart::Heat(heat) => heat::draw(heat),
         Chart::Bars(bars) => bars::draw(bars),
         Chart::Parallel(parallel) => parallel::draw(parallel),

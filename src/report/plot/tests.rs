@@ -57,6 +57,26 @@ fn a_heat_map_with_a_gap() {
 }
 
 #[test]
+fn a_plane_whose_cells_of_one_class_are_one_shape() {
+    let group = |domain: &str, form, class, point| SampleGroup {
+        domain: domain.into(),
+        form,
+        class,
+        points: vec![point],
+    };
+    insta::assert_snapshot!(marks(&Chart::Boundary(BoundaryChart {
+        classes: vec!["lower".into(), "upper".into()],
+        x: vec![0.0, 1.0, 2.0, 3.0],
+        y: vec![-1.0, 0.0],
+        cells: vec![
+            vec![Some(0), Some(0), None, Some(1)],
+            vec![Some(0), Some(1), Some(1), Some(1)],
+        ],
+        groups: vec![group("source", 0, 0, (0.0, -1.0)), group("target", 1, 1, (3.0, 0.0))],
+    })));
+}
+
+#[test]
 fn texts_are_never_marks() {
     let hostile = "</svg><script>alert(\"1\")</script>&'\u{1}";
     let mut graph = node(hostile);

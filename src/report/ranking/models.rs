@@ -189,7 +189,7 @@ fn method(stage: &StageRecord) -> String {
     if kinds.is_empty() { stage.kind.clone() } else { kinds.join("+") }
 }
 
-/// The swept settings, but for seeds, of the stages that `is_behind` names.
+/// The swept settings, but for seeds, of the stages that `is_behind` names; the domains of a pair as one.
 fn task_of(run: &FinishedRun, trial: usize, is_behind: impl Fn(&str) -> bool) -> Task {
     let of_images = |(at, (key, _)): &(usize, &(String, String))| {
         // A name of a stage has no dots.
@@ -197,7 +197,11 @@ fn task_of(run: &FinishedRun, trial: usize, is_behind: impl Fn(&str) -> bool) ->
         stage.is_some_and(&is_behind) && !run.is_seed(*at)
     };
     let labels = run.trials[trial].labels.iter().enumerate();
-    labels.filter(of_images).map(|(_, label)| label.clone()).collect()
+    let task: Task = labels.filter(of_images).map(|(_, label)| label.clone()).collect();
+    match &run.record.pairs {
+        Some(pairs) => pairs.joined(task),
+        None => task,
+    }
 }
 
 /// Whether images are of the target of a training, by any of its keys.

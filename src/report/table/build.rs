@@ -11,9 +11,10 @@ use super::model::{
     ColumnKind, Gap, Missing, PublishedCell, ResultTable, Sample, TableCell, TableColumn, TableRow,
 };
 use crate::config::diagnostic::suggest;
+use crate::config::sweep::PAIR;
 use crate::exec::Ending;
 use crate::metrics::scores::{self as metric, Better};
-use crate::plan::table_spec::{self, Best, TableSpec, Which};
+use crate::plan::table_spec::{self, AVERAGE, Best, Columns, TableSpec, Which};
 use crate::plan::tables::FACTS;
 use crate::report::scores::RunScores;
 use crate::report::trial_score::{ScoredPair, TrialScore};
@@ -30,7 +31,7 @@ struct Meeting<'a> {
 pub(super) fn build(spec: &TableSpec, scores: &RunScores) -> Result<ResultTable, TableError> {
     known(spec, scores)?;
     let over = over(spec, scores);
-    let (rows, columns, mut meetings) = meet(spec, scores);
+    let (rows, heads, mut meetings) = meet(spec, scores);
     if spec.trials == Which::Selected && !scores.trials.iter().any(|it| it.selected == Some(true)) {
         return Err(TableError::Selected);
     }
@@ -40,20 +41,21 @@ pub(super) fn build(spec: &TableSpec, scores: &RunScores) -> Result<ResultTable,
     let mut table = Vec::new();
     for row in &rows {
         let mut cells = Vec::new();
-        for column in &columns {
+        for column in heads.keys() {
             let meeting = meetings.swap_remove(&(row.clone(), column.clone()));
             cells.push(cell(spec, &over, scores, (row, column), meeting)?);
         }
         table.push(TableRow { name: row.clone(), cells });
     }
-    let columns = columns.into_iter();
-    let columns =
-        columns.map(|name| TableColumn { name, kind: ColumnKind::Scores, published: false });
+    let columns = heads.into_iter().map(|(name, label)| TableColumn {
+        label,
+        ..TableColumn::plain(&name, ColumnKind::Scores)
+    });
     let mut table = ResultTable {
         name: spec.name.clone(),
         caption: spec.caption.clone(),
         rows_by: spec.rows.clone(),
-        columns_by: spec.columns.clone(),
+        columns_by: spec.columns.text(),
         metric: spec.value.clone(),
         percent: metric::in_percent(&spec.value),
         over,
@@ -76,7 +78,8 @@ fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
     let labels = scores.trials.iter().flat_map(|trial| &trial.labels);
     let mut known: IndexSet<&str> = FACTS.into_iter().collect();
     known.extend(labels.map(|(key, _)| key.as_str()));
-    for (key, name) in [("rows", &spec.rows), ("columns", &spec.columns)] {
+    let columns = spec.columns.0.iter().map(|name| ("columns", name));
+    for (key, name) in std::iter::once(("rows", &spec.rows)).chain(columns) {
         if !known.contains(name.as_str()) {
             let known: Vec<&str> = known.into_iter().collect();
             return Err(TableError::Column { key, name: name.clone(), known: known.join(", ") });
@@ -94,25 +97,27 @@ fn known(spec: &TableSpec, scores: &RunScores) -> Result<(), TableError> {
 
 /// The keys that cells aggregate over. A plain run has none.
 fn over(spec: &TableSpec, scores: &RunScores) -> Vec<String> {
-    let swept = |key: &String| scores.axes.contains(key);
-    let free = |key: &String| ![&spec.rows, &spec.columns].contains(&key);
+    let swept = |key: &String| {
+        scores.axes.contains(key) || scores.sweep && scores.domains.is_some() && key == PAIR
+    };
+    let free = |key: &String| *key != spec.rows && !spec.columns.has(key);
     spec.aggregated().into_iter().map(str::to_owned).filter(swept).filter(free).collect()
 }
 
 type Meetings<'a> = IndexMap<(String, String), Meeting<'a>>;
 
+/// The name of every column, with what stands above it in its place.
+type Heads = IndexMap<String, Option<String>>;
+
 /// Every row and column that a trial has or should have, and the scores where they cross.
-fn meet<'a>(
-    spec: &TableSpec,
-    scores: &'a RunScores,
-) -> (IndexSet<String>, IndexSet<String>, Meetings<'a>) {
+fn meet<'a>(spec: &TableSpec, scores: &'a RunScores) -> (IndexSet<String>, Heads, Meetings<'a>) {
     let mut found: HashMap<(usize, ScoredPair), Vec<&TrialScore>> = HashMap::new();
     let mut pairs = scores.pairs.clone();
     for score in scores.scores.iter().filter(|score| score.metric == spec.value) {
         found.entry((score.trial, score.pair())).or_default().push(score);
         pairs.insert(score.pair());
     }
-    let (mut rows, mut columns) = (IndexSet::new(), IndexSet::new());
+    let (mut rows, mut columns) = (IndexSet::new(), Heads::new());
     let mut meetings = Meetings::new();
     for (number, trial) in scores.trials.iter().enumerate() {
         for pair in &pairs {
@@ -123,11 +128,14 @@ fn meet<'a>(
             if !spec.only.iter().all(allowed) {
                 continue;
             }
-            let (Some(row), Some(column)) = (fact(&spec.rows), fact(&spec.columns)) else {
-                continue;
-            };
+            let values: Option<Vec<String>> = spec.columns.0.iter().map(|it| fact(it)).collect();
+            let (Some(row), Some(values)) = (fact(&spec.rows), values) else { continue };
+            let column = Columns::name(&values);
             rows.insert(row.clone());
-            columns.insert(column.clone());
+            columns.entry(column.clone()).or_insert_with(|| {
+                let domain = |name: &str| scores.domains.as_ref()?.domain(name);
+                spec.column_label.as_ref()?.of(|name| fact(domain(name).unwrap_or(name)))
+            });
             let meeting = meetings.entry((row, column)).or_default();
             let selected = spec.trials == Which::All || trial.selected == Some(true);
             match found.remove(&(number, pair.clone())) {
@@ -200,17 +208,31 @@ fn cell(
     cell.target_labels = met.iter().filter(saw).count();
     cell.collapsed = met.iter().filter(|score| scores.is_collapsed(score)).count();
     if cell.n == 0 {
-        let facts = FACTS.contains(&spec.rows.as_str()) && FACTS.contains(&spec.columns.as_str());
         let without = without.iter().map(|gap| gap.reason).min();
         cell.missing = Some(match without {
             Some(reason) => reason,
-            None if facts && !crossing => Missing::NoSuchPair,
+            None if !crossing && !is_scored(spec, scores, (row, column)) => Missing::NoSuchPair,
             // No trial has these axis values.
             None => Missing::NotRun,
         });
     }
     cell.without = without;
     Ok(cell)
+}
+
+/// Whether any stage scores what a row and a column are of, whatever the values of axes.
+fn is_scored(spec: &TableSpec, scores: &RunScores, (row, column): (&str, &str)) -> bool {
+    let mut named = spec.columns.values(column).unwrap_or_default();
+    named.push((&spec.rows, row));
+    let fits = |pair: &ScoredPair| {
+        named.iter().all(|(word, name)| match *word {
+            "model" => pair.model == *name,
+            "stage" => pair.stage == *name,
+            "dataset" => pair.dataset == *name,
+            _ => true,
+        })
+    };
+    scores.pairs.iter().any(fits)
 }
 
 /// Checks that the values of a cell differ only in the keys that are aggregated over. Selected trials may
@@ -238,7 +260,13 @@ fn accounted(
     let mut seen = IndexSet::new();
     let repeated = met.iter().any(|score| !seen.insert(labels(score)));
     let all_differ = spec.trials == Which::Selected && !repeated;
-    for key in scores.axes.iter().filter(|key| !over.contains(key) && !all_differ) {
+    // A pair stands for both of its keys.
+    let paired = |key: &String| {
+        let pairs = scores.domains.as_ref().filter(|_| over.iter().any(|it| it == PAIR));
+        pairs.is_some_and(|pairs| pairs.has(key))
+    };
+    let free = |key: &&String| !over.contains(key) && !paired(key) && !all_differ;
+    for key in scores.axes.iter().filter(free) {
         let label = |score: &TrialScore| scores.trials[score.trial].label(key);
         if met.iter().any(|score| label(score) != label(first)) {
             axes.push(format!("`{key}`"));
@@ -272,12 +300,10 @@ pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
         let better = match (table.columns[at].kind, best.unwrap_or(Best::Auto)) {
             // The two rows that define the gap are 0 and 1 by definition.
             (_, Best::None) | (ColumnKind::GapClosed, _) => Better::Neither,
-            (ColumnKind::Scores, Best::Max) => Better::Higher,
-            (ColumnKind::Scores, Best::Min) => Better::Lower,
-            (ColumnKind::Scores, Best::Auto) if !rivals => Better::Neither,
-            (ColumnKind::Scores, Best::Auto) => {
-                metric::better(&table.metric).unwrap_or(Better::Neither)
-            }
+            (_, Best::Max) => Better::Higher,
+            (_, Best::Min) => Better::Lower,
+            (_, Best::Auto) if !rivals => Better::Neither,
+            (_, Best::Auto) => metric::better(&table.metric).unwrap_or(Better::Neither),
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
         // A single cell, or cells that are all equal, have no best.
@@ -315,13 +341,30 @@ pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result
     Ok(())
 }
 
-/// Whether a published number is of a row or column of an axis that this sweep did not go through, as after `--set`.
+/// Whether a published number is of a row or column of an axis that this sweep did not go through, as after `--set`; or
+/// an average over columns of which some are none of this table.
 pub(super) fn not_gone_through(
     table: &ResultTable,
     spec: &TableSpec,
     one: &table_spec::Published,
 ) -> bool {
     let swept = |axis: &String| !FACTS.contains(&axis.as_str());
+    let is_column = |name: &str| table.columns.iter().any(|it| it.name == name);
+    let of_average = || spec.average && one.column == AVERAGE;
     swept(&spec.rows) && table.rows.iter().all(|row| row.name != one.row)
-        || swept(&spec.columns) && table.columns.iter().all(|it| it.name != one.column)
+        || spec.columns.0.iter().any(swept)
+            && (!is_column(&one.column)
+                || of_average() && !spec.published.iter().all(|it| is_column(&it.column)))
+}
+
+/// Checks that no two columns look alike.
+pub(super) fn columns_differ(table: &ResultTable) -> Result<(), TableError> {
+    let alike = |of: fn(&TableColumn) -> &str| {
+        let mut seen = HashSet::new();
+        table.columns.iter().map(of).find(|it| !seen.insert(*it))
+    };
+    match alike(|it| &it.name).or_else(|| alike(TableColumn::shown)) {
+        Some(name) => Err(TableError::Twice { name: name.to_owned() }),
+        None => Ok(()),
+    }
 }

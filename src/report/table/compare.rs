@@ -106,11 +106,7 @@ pub(super) fn gap_closed(
         }
         row.cells.push(closed);
     }
-    table.columns.push(TableColumn {
-        name: GAP.to_owned(),
-        kind: ColumnKind::GapClosed,
-        published: false,
-    });
+    table.columns.push(TableColumn::plain(GAP, ColumnKind::GapClosed));
     Ok(())
 }
 

@@ -48,6 +48,12 @@ pub enum TableError {
     /// The table is of selected trials, and none was selected.
     #[error("the table is of the selected trials, and the run selected none")]
     Selected,
+    /// Two columns would look alike.
+    #[error("two columns of the table are called `{name}`")]
+    Twice {
+        /// What stands above both.
+        name: String,
+    },
     /// `only` leaves no score.
     #[error("`table.only` leaves no score")]
     Nothing,
@@ -78,7 +84,8 @@ impl TableError {
             Self::Selected => {
                 Some("write `trials = \"all\"`, or run the sweep with its `[sweep.select]`")
             }
-            _ => None,
+            Self::Twice { .. } => Some("change `column_label`, or leave it or `average` out"),
+            Self::Metric { .. } | Self::Named { .. } | Self::Nothing => None,
         }
     }
 }

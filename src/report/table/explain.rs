@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::average;
 use super::error::TableError;
 use super::model::{ColumnKind, Gap, Missing, ResultTable, Sample, TableCell};
 use crate::metrics::number;
@@ -18,9 +19,12 @@ pub(super) fn explain(
 ) -> Result<String, TableError> {
     let at = table.column("--explain", column)?;
     let cell = &table.rows[table.row("--explain", row)?].cells[at];
-    let mut text = format!("{row} / {column}: {}\n", table.metric);
+    let mut text = format!("{row} / {}: {}\n", table.columns[at].name, table.metric);
     if table.columns[at].kind == ColumnKind::GapClosed {
         return Ok(text + &gap_closed(table, cell));
+    }
+    if table.columns[at].kind == ColumnKind::Average {
+        return Ok(text + &of_average(table, row, at));
     }
     text += &arithmetic(table, cell);
     if let Some(published) = &cell.published {
@@ -97,6 +101,37 @@ fn compared(table: &ResultTable, cell: &TableCell) -> String {
             number(holm),
             comparison.comparisons
         );
+    }
+    text
+}
+
+/// The means that an average is over, and where the numbers behind them are explained.
+fn of_average(table: &ResultTable, row: &str, at: usize) -> String {
+    let Some(row) = table.rows.iter().find(|it| it.name == row) else { return String::new() };
+    let (cells, cell) = (&row.cells[..at], &row.cells[at]);
+    let mut text = arithmetic(table, cell);
+    if let Some(published) = &cell.published {
+        text += &format!("published  {} ({})\n", number(published.value), published.cite);
+    }
+    for value in &cell.values {
+        let of = |cell: &TableCell| {
+            cell.values.iter().find(|it| it.over == value.over).map(|it| it.value)
+        };
+        let values: Vec<String> = cells.iter().filter_map(of).map(number).collect();
+        let over = table.over.iter().zip(&value.over).map(|(key, it)| format!("{key} = {it}, "));
+        text += &format!(
+            "\n{}trials {}\n  value    {} = ({}) / {}\n",
+            over.collect::<String>(),
+            value.trial,
+            number(value.value),
+            values.join(" + "),
+            values.len()
+        );
+    }
+    let columns: Vec<&str> = cells.iter().map(|it| it.column.as_str()).collect();
+    text += &format!("\nof the columns {}\n", columns.join(", "));
+    for note in average::notes(table) {
+        text += &format!("{note}\n");
     }
     text
 }

@@ -66,10 +66,10 @@ impl ResultTable {
     pub(super) fn head(&self, shown: ShownColumn) -> String {
         match shown {
             ShownColumn::Measured(at) => match self.columns[at].kind {
-                ColumnKind::Scores => self.columns[at].name.clone(),
+                ColumnKind::Scores | ColumnKind::Average => self.columns[at].shown().to_owned(),
                 ColumnKind::GapClosed => format!("{} (%)", self.columns[at].name),
             },
-            ShownColumn::Published(at) => format!("{} (published)", self.columns[at].name),
+            ShownColumn::Published(at) => format!("{} (published)", self.columns[at].shown()),
         }
     }
 

@@ -125,6 +125,7 @@ fn escape(text: &str) -> String {
             // Two of them in a row would become a ligature.
             '-' | '`' | '\'' if before == Some(letter) => escaped += &format!("{{{letter}}}"),
             '±' => escaped += r"$\pm$",
+            '→' => escaped += r"$\rightarrow$",
             'Δ' => escaped += r"$\Delta$",
             'λ' => escaped += r"$\lambda$",
             '×' => escaped += r"$\times$",

@@ -4,6 +4,7 @@
 use super::scores::RunScores;
 use crate::plan::table_spec::TableSpec;
 
+mod average;
 mod build;
 mod compare;
 mod csv;
@@ -59,12 +60,16 @@ impl ResultTable {
     /// aggregate.
     pub fn new(spec: &TableSpec, scores: &RunScores) -> Result<Self, TableError> {
         let mut table = build::build(spec, scores)?;
+        if spec.average {
+            average::put(&mut table);
+        }
         if let Some(baseline) = &spec.baseline {
             compare::with_baseline(&mut table, baseline, spec.test)?;
         }
         if let Some(gap) = &spec.gap_closed {
             compare::gap_closed(&mut table, gap)?;
         }
+        build::columns_differ(&table)?;
         build::mark_best(&mut table, spec.best);
         build::put_published(&mut table, spec)?;
         table.notes = notes::of(&table, spec, scores);

@@ -53,6 +53,9 @@ pub struct ResultTable {
 pub struct TableColumn {
     /// Its name.
     pub name: String,
+    /// What stands above it in place of its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// What its cells hold.
     pub kind: ColumnKind,
     /// Whether a column of published numbers is shown beside it.
@@ -65,6 +68,8 @@ pub struct TableColumn {
 pub enum ColumnKind {
     /// Scores of the metric.
     Scores,
+    /// The mean of the columns of scores.
+    Average,
     /// The share of the gap between two rows that a row closes, as a ratio of means: 1 for all of it.
     GapClosed,
 }
@@ -101,10 +106,11 @@ pub struct TableCell {
     pub without: Vec<Gap>,
     /// Why it has no value at all.
     pub missing: Option<Missing>,
-    /// How many of its values are of models whose predicted classes collapse on the target.
+    /// How many of its values, or of those that it is the average of, are of models whose predicted classes collapse on
+    /// the target.
     #[serde(skip_serializing_if = "is_none")]
     pub collapsed: usize,
-    /// How many of its values depend on a program that saw labels of the target.
+    /// How many of its values, or of those that it is the average of, depend on a program that saw labels of the target.
     #[serde(skip_serializing_if = "is_none")]
     pub target_labels: usize,
     /// Its difference from the baseline.
@@ -121,7 +127,7 @@ fn is_none(count: &usize) -> bool {
 /// A score of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {
-    /// The name of the trial, such as `000`; empty for a plain run.
+    /// The name of the trial, such as `000`; empty for a plain run. An average names all of its trials.
     pub trial: String,
     /// The values of its trial for the keys that are aggregated over.
     pub over: Vec<String>,
@@ -161,6 +167,8 @@ pub enum Missing {
     NotSelected,
     /// No stage scores this pair.
     NoSuchPair,
+    /// Not all columns have a number that it is the average of.
+    Incomplete,
     /// The gap is zero, so nothing has a share of it; or numbers are all equal, so that nothing correlates with
     /// them.
     Undefined,
@@ -175,6 +183,7 @@ impl Missing {
             Self::NotRun => "not run",
             Self::NotSelected => "not selected",
             Self::NoSuchPair => "no such pair",
+            Self::Incomplete => "incomplete",
             Self::Undefined => "undefined",
         }
     }
@@ -269,7 +278,8 @@ impl ResultTable {
     pub(super) fn column(&self, key: &str, name: &str) -> Result<usize, TableError> {
         let known = self.columns.iter().map(|column| column.name.as_str());
         let found = known.clone().position(|it| it == name);
-        found.ok_or_else(|| TableError::named(key, "column", name, known))
+        let labelled = || self.columns.iter().position(|it| it.label.as_deref() == Some(name));
+        found.or_else(labelled).ok_or_else(|| TableError::named(key, "column", name, known))
     }
 
     /// Every cell, row by row.
@@ -280,6 +290,18 @@ impl ResultTable {
     /// The name of its files, without their extension.
     pub fn stem(name: Option<&str>) -> String {
         name.map_or_else(|| "table".to_owned(), |name| format!("table-{name}"))
+    }
+}
+
+impl TableColumn {
+    /// A column that has its name above it, and no published numbers yet.
+    pub(super) fn plain(name: &str, kind: ColumnKind) -> Self {
+        Self { name: name.to_owned(), label: None, kind, published: false }
+    }
+
+    /// What stands above it.
+    pub(super) fn shown(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexSet;
 
+use super::average;
 use super::build::not_gone_through;
 use super::grid::{COLLAPSED, SAW_LABELS};
 use super::model::{BaselineComparison, Missing, Note, ResultTable, TableCell};
@@ -42,6 +43,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
         );
         notes.push(plain(text));
     }
+    notes.extend(average::notes(table));
     if let Some(comparison) = &table.comparison {
         compared(comparison, &over, &mut notes);
     }

@@ -103,11 +103,8 @@ fn without(missing: Missing) -> TableCell {
 
 /// A table with a column for each group, and without rows.
 fn bare(ranking: &Ranking, scores: &RunScores, caption: String, metric: &str) -> ResultTable {
-    let columns = ranking.groups.iter().map(|group| TableColumn {
-        name: group.name.clone(),
-        kind: ColumnKind::Scores,
-        published: false,
-    });
+    let column = |name: &str| TableColumn::plain(name, ColumnKind::Scores);
+    let columns = ranking.groups.iter().map(|group| column(&group.name));
     let mut table = ResultTable {
         name: None,
         caption: Some(caption),

@@ -1,6 +1,8 @@
 //! Tables of scores that are written here.
 
 use super::*;
+use crate::config::sweep::PairKeys;
+use crate::plan::column_label::ColumnLabel;
 use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
 use crate::report::trial_score::{ScoredPair, TrialScore};
 use crate::report::trials::{TrialResult, TrialState};
@@ -235,7 +237,7 @@ fn published_numbers_stand_beside_the_measured_with_their_citation() {
     let elsewhere = table_spec::Published { row: "7".into(), ..published_of_seed() };
     let narrowed = TableSpec {
         rows: "pipeline.seed".into(),
-        columns: "model".into(),
+        columns: table_spec::Columns(vec!["model".into()]),
         published: vec![elsewhere, published_of_seed()],
         ..spec()
     };
@@ -330,8 +332,228 @@ fn nothing_is_best_among_equals_seeds_or_splits() {
     };
     let same = scored(&[("a", "x", &[Some(0.5)]), ("b", "x", &[Some(0.5)])]);
     assert_eq!(best(&same, &spec()), 0);
-    let (rows, columns) = ("pipeline.seed".to_owned(), "model".to_owned());
-    let seeds = TableSpec { rows, columns, ..spec() };
+    let columns = table_spec::Columns(vec!["model".into()]);
+    let seeds = TableSpec { rows: "pipeline.seed".into(), columns, ..spec() };
     assert_eq!(best(&adaptation(), &seeds), 0);
     assert_eq!(best(&adaptation(), &TableSpec { best: Some(Best::Max), ..seeds }), 3);
+}
+
+/// Scores of two models over the pairs of `a` and `b` and two seeds: `(model, pair, seed)` to a score.
+fn of_pairs(score: impl Fn(&str, &str, usize) -> Option<f64>) -> RunScores<'static> {
+    let pair = |model: &str| ScoredPair {
+        stage: "score".into(),
+        model: model.into(),
+        dataset: "target.train".into(),
+    };
+    let (source, target) = ("stages.s.input".to_owned(), "stages.t.input".to_owned());
+    let mut all = RunScores {
+        pairs: ["source_only", "dann"].map(pair).into_iter().collect(),
+        axes: vec![source.clone(), target.clone(), "pipeline.seed".into()],
+        domains: Some(PairKeys { source: source.clone(), target: target.clone() }),
+        sweep: true,
+        ..RunScores::default()
+    };
+    for [from, to] in [["amazon", "webcam"], ["webcam", "amazon"]] {
+        for seed in 0..2 {
+            let at = all.trials.len();
+            let text = format!("{from} → {to}");
+            let labels = [
+                (source.clone(), from.to_owned()),
+                (target.clone(), to.to_owned()),
+                ("pipeline.seed".into(), seed.to_string()),
+                ("pair".into(), text.clone()),
+            ];
+            all.trials.to_mut().push(TrialResult {
+                name: format!("{at:03}"),
+                labels: labels.to_vec(),
+                state: TrialState::Done,
+                objective: None,
+                selected: None,
+                reason: String::new(),
+                collapsed: None,
+            });
+            for model in ["source_only", "dann"] {
+                let Some(value) = score(model, &text, seed) else { continue };
+                let ScoredPair { stage, model, dataset } = pair(model);
+                let metric = "accuracy".into();
+                all.scores.push(TrialScore { trial: at, stage, model, dataset, metric, value });
+            }
+        }
+    }
+    all
+}
+
+/// Of each seed, one pair goes up where the other goes down, by half as much.
+fn seesaw(model: &str, pair: &str, seed: usize) -> Option<f64> {
+    let by = if pair == "amazon → webcam" { 0.125 } else { -0.0625 };
+    let base = if model == "dann" { 0.75 } else { 0.5 };
+    Some(if seed == 0 { base + by } else { base - by })
+}
+
+fn pair_spec() -> TableSpec {
+    TableSpec {
+        columns: table_spec::Columns(vec!["pair".into()]),
+        column_label: Some(ColumnLabel::read("{source|initial}→{target|initial}").unwrap()),
+        average: true,
+        ..spec()
+    }
+}
+
+#[test]
+fn the_average_is_over_the_columns_of_each_seed_and_its_deviation_over_these_averages() {
+    let scores = of_pairs(seesaw);
+    let table = ResultTable::new(&pair_spec(), &scores).unwrap();
+    let over = "before it for each pipeline.seed; mean and ± are over these means.";
+    insta::assert_snapshot!(table.render(TableFormat::Text, false).replace(over, "..."), @r"
+    model                      A→W               W→A           average
+    source_only  50.0 ± 17.7 (n=2)  50.0 ± 8.8 (n=2)  50.0 ± 4.4 (n=2)
+    dann         75.0 ± 17.7 (n=2)  75.0 ± 8.8 (n=2)  75.0 ± 4.4 (n=2)
+    Average: the mean of the 2 columns ...
+    ");
+    let csv = table.render(TableFormat::Csv, false);
+    assert!(csv.contains("\ndann,amazon → webcam,0.75,0.17"), "{csv}");
+    assert!(csv.contains("\ndann,average,0.75,0.044194"), "{csv}");
+    let latex = table.render(TableFormat::Latex, false);
+    assert!(latex.contains(r"model & A$\rightarrow$W & W$\rightarrow$A & average \\"), "{latex}");
+    let html = table.render(TableFormat::Html, false);
+    assert!(html.contains("<th scope=\"col\">A→W</th>"), "{html}");
+    let json: serde_json::Value =
+        serde_json::from_str(&table.render(TableFormat::Json, false)).unwrap();
+    assert_eq!(json["columns"][0]["name"], "amazon → webcam");
+    assert_eq!(json["columns"][0]["label"], "A→W");
+    assert_eq!(json["columns"][2]["kind"], "average");
+    let explain = |column: &str| table.explain("dann", column, &scores, "run".as_ref()).unwrap();
+    let average = explain("average");
+    for part in [
+        "dann / average: accuracy\nmean       0.75 = (0.78125 + 0.71875) / 2\nsd         0.04419",
+        "\npipeline.seed = 0, trials 000 002\n  value    0.78125 = (0.875 + 0.6875) / 2\n",
+        "\npipeline.seed = 1, trials 001 003\n  value    0.71875 = (0.625 + 0.8125) / 2\n",
+        "\nof the columns amazon → webcam, webcam → amazon\nAverage: the mean of the 2 columns",
+    ] {
+        assert!(average.contains(part), "{part:?} is not in {average}");
+    }
+    assert_eq!(explain("A→W"), explain("amazon → webcam"));
+}
+
+#[test]
+fn averages_are_compared_in_pairs_and_close_gaps_like_other_columns() {
+    let spec = TableSpec {
+        baseline: Some("source_only".into()),
+        gap_closed: Some(GapClosed {
+            source_only: "source_only".into(),
+            target_trained: "dann".into(),
+            on: "average".into(),
+        }),
+        ..pair_spec()
+    };
+    let table = ResultTable::new(&spec, &of_pairs(seesaw)).unwrap();
+    let difference = table.cell("dann", "average").unwrap().difference.clone().unwrap();
+    assert!((difference.mean - 0.25).abs() < 1e-12 && difference.n == 2, "{difference:?}");
+    assert_eq!(table.comparison.as_ref().unwrap().comparisons, 3);
+    assert!((table.cell("dann", "gap closed").unwrap().mean.unwrap() - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn an_average_never_stands_for_columns_that_a_row_does_not_have() {
+    let scores = of_pairs(|model, pair, seed| {
+        let to_webcam = pair == "amazon → webcam";
+        let is_missing = match model {
+            "dann" => to_webcam && seed == 1,
+            _ => to_webcam,
+        };
+        seesaw(model, pair, seed).filter(|_| !is_missing)
+    });
+    let table = ResultTable::new(&pair_spec(), &scores).unwrap();
+    let average = |row: &str| table.cell(row, "average").unwrap();
+    assert_eq!((average("source_only").n, average("source_only").mean), (0, None));
+    assert_eq!(average("source_only").missing, Some(Missing::Incomplete));
+    assert_eq!(average("dann").n, 1);
+    assert!((average("dann").mean.unwrap() - 0.78125).abs() < 1e-12);
+    let notes: Vec<&str> = table.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(
+        notes.contains(&"No average of a row that has not all columns: source_only (no A→W)."),
+        "{notes:?}"
+    );
+    let fewer =
+        "The average leaves out each pipeline.seed that not all columns have: dann (1 of 2).";
+    assert!(notes.contains(&fewer), "{notes:?}");
+}
+
+#[test]
+fn a_published_average_of_other_columns_than_those_of_the_table_is_left_out() {
+    let published = |column: &str| table_spec::Published {
+        row: "dann".into(),
+        column: column.into(),
+        value: 0.8,
+        cite: "A".into(),
+        key: None,
+    };
+    let of = |columns: &[&str]| {
+        let published = columns.iter().map(|it| published(it)).collect();
+        let spec = TableSpec { published, ..pair_spec() };
+        let table = ResultTable::new(&spec, &of_pairs(seesaw)).unwrap();
+        let shown = table.cell("dann", "average").unwrap().published.is_some();
+        (shown, table.notes.iter().any(|it| it.text.starts_with("Left out: ")))
+    };
+    assert_eq!(of(&["amazon → webcam", "webcam → amazon", "average"]), (true, false));
+    assert_eq!(of(&["amazon → webcam", "dslr → amazon", "average"]), (false, true));
+}
+
+#[test]
+fn a_pair_accounts_for_both_of_its_keys_and_both_keys_for_the_pair() {
+    let scores = of_pairs(seesaw);
+    let over = |over: &[&str]| {
+        let over = over.iter().map(|it| (*it).to_owned()).collect();
+        ResultTable::new(&TableSpec { over, ..spec() }, &scores)
+    };
+    assert_eq!(over(&["pair", "pipeline.seed"]).unwrap().rows[0].cells[0].n, 4);
+    let keys = ["stages.s.input", "stages.t.input", "pipeline.seed"];
+    assert_eq!(over(&keys).unwrap().rows[0].cells[0].n, 4);
+    let error = over(&["stages.s.input", "pipeline.seed"]).unwrap_err().to_string();
+    assert!(error.ends_with("does not account for `stages.t.input`"), "{error}");
+}
+
+#[test]
+fn several_words_make_a_column_of_every_combination() {
+    let scores = of_pairs(seesaw);
+    let columns = table_spec::Columns(vec!["stages.t.input".into(), "model".into()]);
+    let spec = TableSpec { rows: "stages.s.input".into(), columns, ..spec() };
+    let table = ResultTable::new(&spec, &scores).unwrap();
+    let names: Vec<&str> = table.columns.iter().map(|it| it.name.as_str()).collect();
+    let wanted = ["webcam / source_only", "webcam / dann", "amazon / source_only", "amazon / dann"];
+    assert_eq!(names, wanted);
+    assert_eq!(table.columns_by, "stages.t.input / model");
+    assert!(table.cell("amazon", "webcam / dann").unwrap().mean.is_some());
+    assert_eq!(table.cell("webcam", "webcam / dann").unwrap().missing, Some(Missing::NotRun));
+    // Of facts, a combination that no stage scores is none of the sweep's.
+    let columns = table_spec::Columns(vec!["stage".into(), "dataset".into()]);
+    let mut scores = scores;
+    let other = |score: &TrialScore| TrialScore {
+        stage: "other".into(),
+        model: "dann".into(),
+        dataset: "source.train".into(),
+        ..score.clone()
+    };
+    let others: Vec<TrialScore> =
+        scores.scores.iter().filter(|it| it.model == "dann").map(other).collect();
+    scores.scores.extend(others);
+    let over = vec!["pair".into(), "pipeline.seed".into()];
+    let table =
+        ResultTable::new(&TableSpec { columns, over, rows: "model".into(), ..spec }, &scores);
+    let table = table.unwrap();
+    let cell = table.cell("source_only", "other / source.train").unwrap();
+    assert_eq!(cell.missing, Some(Missing::NoSuchPair));
+}
+
+#[test]
+fn columns_that_look_alike_are_an_error() {
+    let scores = of_pairs(seesaw);
+    let label = Some(ColumnLabel::read("{source|initial}").unwrap());
+    assert!(ResultTable::new(&TableSpec { column_label: label, ..pair_spec() }, &scores).is_ok());
+    let label = Some(ColumnLabel::read("average").unwrap());
+    let error = ResultTable::new(&TableSpec { column_label: label, ..pair_spec() }, &scores);
+    let error = error.unwrap_err();
+    assert_eq!(error.to_string(), "two columns of the table are called `average`");
+    assert_eq!(error.help(), Some("change `column_label`, or leave it or `average` out"));
+    assert!(ResultTable::new(&TableSpec { column_label: None, ..pair_spec() }, &scores).is_ok());
 }

@@ -2,7 +2,8 @@
 //!
 //! A data set is `meta.json` and a folder for each split: `images.npy` (uint8, `[N, H, W, C]`; of images that differ in
 //! size, `pixels.npy`, uint8, `[total, C]`, an image after the other, and `sizes.npy`, int64, `[N, 2]`) and `labels.npy`
-//! (int64, `[N]`). Anything else is the files of its artifact.
+//! (int64, `[N]`). A data set of features has `features.npy` (float32, `[N, D]`) in place of images, and `meta.json` says
+//! `"features": true`. Anything else is the files of its artifact.
 
 use std::fs;
 use std::path::Path;
@@ -34,7 +35,7 @@ fn dataset(set: &Dataset, only: Option<&str>, labels: bool, to: &Path) -> Result
     let splits = set.splits.iter().filter(|(name, _)| only.is_none_or(|only| *only == **name));
     let counts: serde_json::Map<String, serde_json::Value> =
         splits.clone().map(|(name, split)| (name.clone(), split.len().into())).collect();
-    let meta = json!({
+    let mut meta = json!({
         "classes": set.classes,
         "channels": set.channels(),
         "size": set.size().map(|(height, width)| [height, width]),
@@ -43,6 +44,9 @@ fn dataset(set: &Dataset, only: Option<&str>, labels: bool, to: &Path) -> Result
         "splits": counts,
         "labels": labels,
     });
+    if set.is_features() {
+        meta["features"] = true.into();
+    }
     let text = serde_json::to_string_pretty(&meta).expect("a plain value") + "\n";
     let path = to.join("meta.json");
     fs::write(&path, text).map_err(|error| DataError::io(&path, error))?;
@@ -62,6 +66,10 @@ fn dataset(set: &Dataset, only: Option<&str>, labels: bool, to: &Path) -> Result
 fn images(split: &Split, folder: &Path) -> Result<(), DataError> {
     let (images, pixels) = (&split.images, &split.images.pixels);
     match &images.sizes {
+        Sizes::Features { count } => {
+            let shape = [*count, images.channels];
+            npy::write(&folder.join("features.npy"), NumberKind::F32, &shape, pixels)
+        }
         Sizes::Same { count, height, width } => {
             let shape = [*count, *height, *width, images.channels];
             npy::write(&folder.join("images.npy"), NumberKind::U8, &shape, pixels)

@@ -176,6 +176,7 @@ impl Output {
                     // How its images are is known once they were made.
                     channels: None,
                     size: None,
+                    features: false,
                     classes: shape.classes,
                     names: shape.names,
                     empty: Vec::new(),
@@ -229,7 +230,7 @@ impl Output {
             Form::Dataset { splits, .. } => splits
                 .iter()
                 .flat_map(|split| {
-                    let parts = ["images", "pixels", "sizes", "labels"];
+                    let parts = ["images", "features", "pixels", "sizes", "labels"];
                     parts.map(|part| format!("{split}/{part}.npy"))
                 })
                 .collect(),

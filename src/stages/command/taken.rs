@@ -317,7 +317,8 @@ pub(super) fn dataset(
         set.provenance = like.provenance;
     }
     set.provenance.push(Provenance {
-        title: "Images that a program made".into(),
+        title: if set.is_features() { "Features" } else { "Images" }.to_owned()
+            + " that a program made",
         licence: "that of the program and of the images that it was given".into(),
         citation: "none".into(),
         source: "command".into(),
@@ -329,13 +330,23 @@ pub(super) fn dataset(
 }
 
 fn split(folder: &Path, split: &str, classes: usize) -> Result<Split, Failure> {
-    let [images, pixels, sizes, labels] =
-        ["images", "pixels", "sizes", "labels"].map(|part| format!("{split}/{part}.npy"));
+    let [images, features, pixels, sizes, labels] =
+        ["images", "features", "pixels", "sizes", "labels"]
+            .map(|part| format!("{split}/{part}.npy"));
     let is_there = |name: &String| folder.join(name).exists();
     if !is_there(&labels) {
         return Err(missing(&[labels]));
     }
     let found = match (is_there(&images), is_there(&pixels), is_there(&sizes)) {
+        _ if is_there(&features) => {
+            let mut others = [&images, &pixels, &sizes].into_iter().filter(|it| is_there(it));
+            if let Some(other) = others.next() {
+                let message =
+                    format!("{} and {} exclude each other", shown(&features), shown(other));
+                return Err(Failure::new(message));
+            }
+            feature_vectors(folder, &features)?
+        }
         (true, false, false) => alike(folder, &images)?,
         (false, true, true) => varied(folder, &pixels, &sizes)?,
         (false, false, false) => return Err(missing(&[images])),
@@ -361,6 +372,18 @@ fn split(folder: &Path, split: &str, classes: usize) -> Result<Split, Failure> {
     };
     let labels = numbers.iter().enumerate().map(class).collect::<Result<_, _>>()?;
     Ok(Split { images: found, labels })
+}
+
+/// Features of a data set, `[N, D]`.
+fn feature_vectors(folder: &Path, name: &str) -> Result<Images, Failure> {
+    let array = opened(folder, name)?;
+    match (array.shape(), array.floats()) {
+        ([_, width], Some(values)) if *width > 0 => Ok(Images::features(*width, &values)),
+        (shape, _) => {
+            let kind = array.kind().name();
+            Err(wrong(name, format!("it is {kind} {shape:?}, expected float32 [N, D]")))
+        }
+    }
 }
 
 fn alike(folder: &Path, name: &str) -> Result<Images, Failure> {

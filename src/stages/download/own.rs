@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use super::archive::read_archive;
 use crate::config::{Diagnostic, Keys, Noted, Word, words};
 use crate::data::outside::{Files, Known};
-use crate::data::readers::{DataFormat, Decoding, Layout, ReadNames};
+use crate::data::readers::{DataFormat, Decoding, FeatureNames, Layout, ReadNames};
 use crate::data::shown::PathAlias;
+use crate::data::unpack::ArchiveKind;
 use crate::data::{DataError, Dataset, Provenance, unpack};
 use crate::metrics::{FactRow, Metrics};
 use crate::stages::source::{Source, find, unchanged};
@@ -79,6 +80,17 @@ impl Own {
                 )));
             }
         }
+        for key in ["features", "labels", "groups"] {
+            if !format.may_hold_features()
+                && let Some(node) = keys.unwanted(key)
+            {
+                return Err(keys.problem(Diagnostic::at(
+                    node.span,
+                    format!("`{key}` has no meaning with `format = \"{}\"`", format.word()),
+                    "it is about files of features",
+                )));
+            }
+        }
         keys.about(&[
             ("root", "folder in the source to begin at or, for a list, where its names begin"),
             ("on_error", "whether a broken image fails the stage or is left out and counted"),
@@ -86,6 +98,18 @@ impl Own {
             ("splits", "whether folders may be splits; with `none` every folder is a class"),
             ("single_class", "whether the data set may have one class alone"),
             ("columns", "which columns of a list name the image and its label"),
+            (
+                "features",
+                "array of the features, `[N, D]`, or of a table the columns; when left out, the array that is usually called so, and all columns but label and group",
+            ),
+            (
+                "labels",
+                "array or column of the labels; when left out, the one that is usually called so, and of a table without names the last column",
+            ),
+            (
+                "groups",
+                "array or column that says which group a row is of: every group becomes a split",
+            ),
         ]);
         let root = keys
             .string("root")
@@ -114,6 +138,25 @@ impl Own {
                 .limits([("minItems", 2.into()), ("maxItems", 2.into())])
                 .optional()?;
             layout.columns = columns.and_then(|names| names.try_into().ok());
+        }
+        if format.may_hold_features() {
+            let features = keys
+                .strings("features")
+                .such_that("the name of an array, or the names of columns", |names| {
+                    !names.is_empty() && names.iter().all(|name| !name.is_empty())
+                })
+                .limits([("minItems", 1.into())])
+                .optional();
+            let mut name = |key| {
+                let is_name = |name: &String| !name.is_empty();
+                keys.string(key).such_that("the name of an array or a column", is_name).optional()
+            };
+            let (labels, groups) = (name("labels"), name("groups"));
+            layout.arrays = FeatureNames {
+                features: features?.unwrap_or_default(),
+                labels: labels?,
+                groups: groups?,
+            };
         }
         let (skips_broken, upright) = (skips_broken?, upright?);
         Ok(Self { source, format, skips_broken, upright, root: root?, layout })
@@ -171,6 +214,18 @@ impl Own {
         Ok(is)
     }
 
+    /// Whether `path` is to be unpacked before it is read.
+    fn is_archive(&self, path: &Path) -> Result<bool, Halt> {
+        let kind = unpack::kind(path)?;
+        let is_itself = self.format.is_itself_zipped() && kind == Some(ArchiveKind::Zip);
+        Ok(kind.is_some() && !is_itself)
+    }
+
+    /// Whether it is known before anything ran that it holds features.
+    pub(super) fn is_of_features(&self) -> bool {
+        self.format.is_of_features() || self.layout.arrays != FeatureNames::default()
+    }
+
     fn files_at(&self, path: &Path, layout: &Layout) -> Result<Files, DataError> {
         if path.is_dir() || (self.format == DataFormat::ImageList && unpack::kind(path)?.is_none())
         {
@@ -192,7 +247,7 @@ impl Own {
         let Some(root) = &self.root else { return Ok((path.to_owned(), layout)) };
         let is_list = self.is_list(path)?;
         if !is_list && !path.is_dir() {
-            if unpack::kind(path)?.is_some() {
+            if self.is_archive(path)? {
                 return Ok((path.to_owned(), layout));
             }
             let place = self.source.place();
@@ -262,7 +317,7 @@ impl Own {
         context: &Context,
     ) -> Result<Dataset, Halt> {
         let (format, watch, written) = (self.format, context.watch(), self.source.place());
-        if !path.is_dir() && unpack::kind(path)?.is_some() {
+        if !path.is_dir() && self.is_archive(path)? {
             let set = read_archive(path, written, context, |folder, watch| {
                 let layout = Layout { is_archive: true, ..self.layout.clone() };
                 let folder = match &self.root {

@@ -1,6 +1,5 @@
 //! `embedding`: the features of some images of every data set, in one plane for each model.
 
-use super::features;
 use super::scored::{Scored, save};
 use crate::config::{Keys, Noted, Reference, Word, words};
 use crate::data::loader;
@@ -9,6 +8,7 @@ use crate::metrics::number;
 use crate::nn::Model;
 use crate::progress::Unit;
 use crate::stages::inputs::OpenedSplit;
+use crate::stages::layers;
 use crate::stages::{Context, Described, Failure, Halt, Problem};
 
 words! {
@@ -128,7 +128,7 @@ impl Planes {
         let (mut rows, mut images, mut width) = (Vec::new(), Vec::new(), 1);
         for (at, Scored { set, .. }) in sets.iter().enumerate() {
             let indices = indices(settings, set, at);
-            let found = features::rows(context, model, set, layer, &indices)?;
+            let found = layers::rows(context, model, set, layer, &indices)?;
             (width, rows) = (found.width, [rows, found.values].concat());
             images.extend(indices.into_iter().map(|index| (at, index)));
         }

@@ -1,65 +1,17 @@
-//! The output of a layer for images: for files, and for the metrics that look at features.
+//! The output of a layer for images, in a file.
 
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::bytes::Collector;
-use crate::nn::ops::{Tensor, argmax};
+use crate::nn::Model;
+use crate::nn::ops::argmax;
 use crate::nn::weights::little_endian;
-use crate::nn::{EntryLayer, Model};
 use crate::progress::Unit;
 use crate::stages::inputs::{OpenedSplit, place_after};
+use crate::stages::layers::{BATCH, failed, through};
 use crate::stages::{Context, Failure, Halt};
-use crate::train::Inputs;
-
-/// Images that go through a network at a time for their features; it changes no number.
-const BATCH: usize = 64;
-
-/// Features, a row for each image.
-pub(super) struct FeatureRows {
-    /// `[N, width]`.
-    pub(super) values: Vec<f32>,
-    pub(super) width: usize,
-}
-
-/// The input of the classifier, or the output of `layer`, for the images at `indices`.
-pub(super) fn rows(
-    context: &Context,
-    model: &mut Model,
-    set: &OpenedSplit,
-    layer: Option<&str>,
-    indices: &[usize],
-) -> Result<FeatureRows, Halt> {
-    let entry = match layer {
-        Some(layer) => place_after(model, layer)?,
-        // A network without layers before its classifier: that takes in the pixels.
-        None => model.after("features").unwrap_or(EntryLayer::IMAGES),
-    };
-    let mut values = Vec::with_capacity(indices.len() * model.entry_shape(entry).len());
-    for indices in indices.chunks(BATCH) {
-        context.check_cancelled()?;
-        values.extend(through(model, set, entry, indices)?.host());
-    }
-    Ok(FeatureRows { values, width: model.entry_shape(entry).len() })
-}
-
-/// The output of the layers before `entry` for the images at `indices`.
-fn through(
-    model: &mut Model,
-    set: &OpenedSplit,
-    entry: EntryLayer,
-    indices: &[usize],
-) -> Result<Tensor, Failure> {
-    let inputs = Inputs::new(model.ops(), &set.split().images, &set.dataset);
-    let x =
-        model.take_in(EntryLayer::IMAGES, inputs.batch(indices), indices.len()).map_err(failed)?;
-    model.features_up_to(entry, &x).map_err(failed)
-}
-
-fn failed(error: impl std::fmt::Debug) -> Failure {
-    Failure::new(format!("the device failed: {error:?}"))
-}
 
 /// Writes the output of `layer` for every image of a split, with labels and answers: `features`
 /// (f32, `[N, C, H, W]`), `labels` and `predictions` (i64, `[N]`).

@@ -20,6 +20,11 @@ impl PictureCounts {
         let mistakes = keys.count("mistakes", 0..=100).or(12_usize);
         Ok(Self { samples: samples?, mistakes: mistakes? })
     }
+
+    /// Whether any picture is asked for.
+    pub(super) fn any(&self) -> bool {
+        self.samples + self.mistakes > 0
+    }
 }
 
 /// A row of `pictures.csv`: a file with some images in a row.
@@ -128,6 +133,10 @@ impl Pictures {
         if indices.is_empty() {
             return Ok(());
         }
+        // There is nothing to be seen; the CSV names the mistakes.
+        if set.dataset.is_features() {
+            return Ok(());
+        }
         let tile = picture::row(&set.split().images, indices, &context.out.join(&file))?;
         let (model, dataset, count) = (model.to_owned(), dataset.to_owned(), indices.len());
         self.files.push(PictureFile { file, kind, model, dataset, tile, count });
@@ -140,7 +149,7 @@ impl Pictures {
             let rows = self.mistakes.into_iter().map(Mistake::cells);
             save(context, "mistakes.csv", header, rows)?;
         }
-        if shown.mistakes + shown.samples > 0 {
+        if shown.any() {
             let header = ["file", "kind", "model", "dataset", "tile", "count"];
             let rows = self.files.into_iter().map(PictureFile::cells);
             save(context, "pictures.csv", header, rows)?;

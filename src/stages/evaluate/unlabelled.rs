@@ -1,7 +1,6 @@
 //! Scores without labels, where they are asked for: the distance of domains, of mixed images, and of a model among
 //! all models of the stage.
 
-use super::features;
 use super::scored::Scored;
 use crate::config::{Reference, Word};
 use crate::data::loader;
@@ -13,6 +12,7 @@ use crate::metrics::proxy_a_distance::proxy_a_distance;
 use crate::nn::Model;
 use crate::progress::Unit;
 use crate::stages::inputs::OpenedSplit;
+use crate::stages::layers;
 use crate::stages::{Context, Failure, Halt, Problem};
 use crate::train::{Prediction, predict_mixes};
 
@@ -28,10 +28,10 @@ pub(super) fn distances(
     context.progress.begin("distance of domains", None, Unit::Images);
     let mut first = None;
     for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
-        let one = features::rows(context, model, set, layer, &[0])?;
+        let one = layers::rows(context, model, set, layer, &[0])?;
         let purpose = format!("proxy_a_distance {at}");
         let indices = loader::drawn(0, &purpose, set.split().len(), images_for(one.width));
-        let found = features::rows(context, model, set, layer, &indices)?;
+        let found = layers::rows(context, model, set, layer, &indices)?;
         let Some(source) = &first else {
             first = Some(found.values);
             continue;

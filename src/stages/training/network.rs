@@ -146,6 +146,11 @@ fn fresh(architecture: &Architecture, data: &DatasetShape) -> Result<Option<Spec
             "write `classes = {found}`, or leave it out to take the data set's number"
         )));
     }
+    if let Some(what) = architecture.wants_images().filter(|_| data.features) {
+        let message = format!("{what} is for images, and `train` holds features");
+        return Err(Problem::at("model", message)
+            .help("list the layers of a perceptron: `model = { layers = [100, \"relu\"] }`"));
+    }
     let (Some(channels), Some((height, width)), Some(classes)) =
         (data.channels, data.size, data.classes)
     else {

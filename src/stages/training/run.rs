@@ -37,6 +37,12 @@ impl Training {
                 .map(|_| open(context, SCORED))
                 .transpose()?,
         };
+        for (set, key) in [(&sets.train, "train"), (&sets.target, "method.target")] {
+            let problems = set.as_ref().map(|it| self.without_pixels(&it.shape(), key));
+            if let Some(problem) = problems.and_then(|it| it.into_iter().next()) {
+                return Err(problem.into());
+            }
+        }
         let run = TrainingRun { training: self, context, sets };
         dispatch::on(context.device, |ops| run.run(ops))
     }

@@ -8,7 +8,7 @@ use super::class_cycles::ClassCycles;
 use super::{DrawnBatch, Draws, ImageSampler, SamplerKind, classes};
 use crate::config::{Keys, Noted};
 use crate::random;
-use crate::train::passes::batches;
+use crate::train::batch_size::BatchSize;
 
 pub(super) const KIND: SamplerKind =
     SamplerKind { name: "balanced", about: "every class as often as every other", read };
@@ -26,16 +26,16 @@ fn per_class(images: usize, classes: usize) -> usize {
 }
 
 impl ImageSampler for Balanced {
-    fn batches(&self, labels: &[u32], size: usize) -> usize {
+    fn batches(&self, labels: &[u32], size: BatchSize) -> usize {
         let classes = classes(labels);
-        batches(classes * per_class(labels.len(), classes), size)
+        size.batches(classes * per_class(labels.len(), classes))
     }
 
     fn sees(&self, labels: &[u32]) -> Option<String> {
         Some(format!("source images of {} classes equally often", classes(labels)))
     }
 
-    fn epoch(&self, labels: &[u32], size: usize, drawn: (u64, u64)) -> Box<dyn Draws> {
+    fn epoch(&self, labels: &[u32], size: BatchSize, drawn: (u64, u64)) -> Box<dyn Draws> {
         let cycles = ClassCycles::new(labels, drawn);
         let per_class = per_class(labels.len(), cycles.len());
         Box::new(BalancedPasses { cycles, drawn, per_class, size, order: Mutex::new(None) })
@@ -48,7 +48,7 @@ struct BalancedPasses {
     /// Seed and epoch.
     drawn: (u64, u64),
     per_class: usize,
-    size: usize,
+    size: BatchSize,
     /// The pass that was asked for last, and which class has its next image at each place.
     order: Mutex<Option<(usize, Vec<Place>)>>,
 }
@@ -66,7 +66,7 @@ impl Draws for BalancedPasses {
     fn batch(&self, step: usize) -> DrawnBatch {
         let Self { per_class, size, drawn: (seed, epoch), .. } = *self;
         let length = self.cycles.len() * per_class;
-        let batches = batches(length, size);
+        let batches = size.batches(length);
         let (pass, batch) = (step / batches, step % batches);
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         let order = match &mut *order {
@@ -80,7 +80,7 @@ impl Draws for BalancedPasses {
                 &mut other.insert((pass, places)).1
             }
         };
-        let places = &order[batch * size..length.min((batch + 1) * size)];
+        let places = &order[batch * size.images..length.min((batch + 1) * size.images)];
         let images = places.iter().map(|it| self.cycles.image(it.class, pass * per_class + it.at));
         let (indices, passes) = images.unzip();
         DrawnBatch { indices, passes }
@@ -89,14 +89,14 @@ impl Draws for BalancedPasses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{labels, read};
+    use super::super::tests::{labels, of, read};
 
     #[test]
     fn a_pass_has_as_many_images_of_a_small_class_as_of_a_large_one() {
         let labels = labels(&[20, 3, 0, 7]);
         let sampler = read("sampler = 'balanced'").0.unwrap();
-        assert_eq!(sampler.batches(&labels, 5), 6, "as many as for 30 images once each");
-        let draws = sampler.epoch(&labels, 5, (0, 0));
+        assert_eq!(sampler.batches(&labels, of(5)), 6, "as many as for 30 images once each");
+        let draws = sampler.epoch(&labels, of(5), (0, 0));
         for pass in 0..4 {
             let images = (6 * pass..6 * (pass + 1)).flat_map(|step| draws.batch(step).indices);
             let mut counts = [0; 4];
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn two_passes_see_every_image_of_the_class_that_one_has_no_room_for() {
         let labels = labels(&[20, 3, 0, 7]);
-        let draws = read("sampler = 'balanced'").0.unwrap().epoch(&labels, 5, (0, 0));
+        let draws = read("sampler = 'balanced'").0.unwrap().epoch(&labels, of(5), (0, 0));
         let mut seen: Vec<usize> = (0..12).flat_map(|step| draws.batch(step).indices).collect();
         seen.sort_unstable();
         seen.dedup();

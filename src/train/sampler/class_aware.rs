@@ -10,6 +10,7 @@ use super::class_cycles::ClassCycles;
 use super::{DrawnBatch, Draws, ImageSampler, SamplerKind};
 use crate::config::{Diagnostic, Keys, Noted};
 use crate::random;
+use crate::train::batch_size::BatchSize;
 
 pub(super) const KIND: SamplerKind = SamplerKind {
     name: "class_aware",
@@ -56,7 +57,7 @@ impl ImageSampler for ClassAware {
 
     /// As many as there are whole batches in the number of images, but at least one: images of small
     /// classes come again.
-    fn batches(&self, labels: &[u32], _: usize) -> usize {
+    fn batches(&self, labels: &[u32], _: BatchSize) -> usize {
         if labels.is_empty() { 0 } else { (labels.len() / (self.classes * self.images)).max(1) }
     }
 
@@ -68,7 +69,7 @@ impl ImageSampler for ClassAware {
         ))
     }
 
-    fn epoch(&self, labels: &[u32], _: usize, drawn: (u64, u64)) -> Box<dyn Draws> {
+    fn epoch(&self, labels: &[u32], _: BatchSize, drawn: (u64, u64)) -> Box<dyn Draws> {
         let Self { classes, images } = *self;
         let cycles = ClassCycles::new(labels, drawn);
         assert!(cycles.len() >= classes, "images of at least as many classes as a step has");
@@ -154,7 +155,7 @@ fn divisor(a: usize, b: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{labels, read};
+    use super::super::tests::{labels, of, read};
     use super::*;
 
     fn sampler(classes: usize, images: usize) -> Box<dyn ImageSampler> {
@@ -167,7 +168,7 @@ mod tests {
     fn each_step_has_so_many_classes_and_so_many_images_of_each() {
         let labels = labels(&[9, 1, 4, 0, 6, 5]);
         for (classes, images) in [(1, 2), (2, 3), (3, 2), (4, 1), (5, 4)] {
-            let draws = sampler(classes, images).epoch(&labels, classes * images, (5, 0));
+            let draws = sampler(classes, images).epoch(&labels, of(classes * images), (5, 0));
             for step in 0..30 {
                 let batch = draws.batch(step);
                 let mut counts = [0; 6];
@@ -182,7 +183,7 @@ mod tests {
     fn classes_and_their_images_come_equally_often() {
         // Five classes in steps of three: a block is three rounds and five steps.
         let labels = labels(&[4, 4, 4, 4, 4]);
-        let draws = sampler(3, 2).epoch(&labels, 6, (1, 0));
+        let draws = sampler(3, 2).epoch(&labels, of(6), (1, 0));
         let mut counts = [0; 20];
         // Twenty steps have 12 rounds of two images each: every image six times.
         for step in 0..20 {
@@ -195,9 +196,9 @@ mod tests {
     fn it_says_how_large_a_batch_is_and_how_many_classes_must_have_images() {
         let sampler = sampler(3, 4);
         assert_eq!((sampler.batch_size(), sampler.classes()), (Some(12), 3));
-        assert_eq!(sampler.batches(&labels(&[10, 10, 10]), 12), 2);
+        assert_eq!(sampler.batches(&labels(&[10, 10, 10]), of(12)), 2);
         assert_eq!(
-            sampler.batches(&labels(&[1, 1, 1]), 12),
+            sampler.batches(&labels(&[1, 1, 1]), of(12)),
             1,
             "images come again within the step"
         );

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use super::batch_size::BatchSize;
 use super::contract::FitError;
 use crate::config::{Keys, Noted, Word};
 
@@ -30,13 +31,13 @@ pub trait ImageSampler: Send + Sync + Debug {
 
     /// The steps of a pass over images with these labels, in batches of `size`; 0 where there are too
     /// few for one step.
-    fn batches(&self, labels: &[u32], size: usize) -> usize;
+    fn batches(&self, labels: &[u32], size: BatchSize) -> usize;
 
     /// What a pass sees of images with these labels, for people; `None` where it is each image once.
     fn sees(&self, labels: &[u32]) -> Option<String>;
 
     /// The images of an epoch in batches of `size`, drawn for `drawn`, the seed and the epoch.
-    fn epoch(&self, labels: &[u32], size: usize, drawn: (u64, u64)) -> Box<dyn Draws>;
+    fn epoch(&self, labels: &[u32], size: BatchSize, drawn: (u64, u64)) -> Box<dyn Draws>;
 }
 
 impl dyn ImageSampler {
@@ -133,6 +134,11 @@ mod tests {
         (sampler.ok(), gathered.resolved.to_string(), gathered.messages())
     }
 
+    /// Batches of so many images, and what is left over.
+    pub(super) fn of(images: usize) -> BatchSize {
+        BatchSize { images, drop_last: false }
+    }
+
     /// Labels of `counts[c]` images of class c, one class after the other.
     pub(super) fn labels(counts: &[usize]) -> Vec<u32> {
         let of_class = |(class, count): (u32, &usize)| std::iter::repeat_n(class, *count);
@@ -161,13 +167,13 @@ mod tests {
         for line in lines {
             let sampler = read(line).0.unwrap();
             let size = sampler.batch_size().unwrap_or(4);
-            let forth = sampler.epoch(&labels, size, (7, 1));
+            let forth = sampler.epoch(&labels, of(size), (7, 1));
             let forth: Vec<DrawnBatch> = (0..20).map(|step| forth.batch(step)).collect();
-            let back = sampler.epoch(&labels, size, (7, 1));
+            let back = sampler.epoch(&labels, of(size), (7, 1));
             let mut back: Vec<DrawnBatch> = (0..20).rev().map(|step| back.batch(step)).collect();
             back.reverse();
             assert_eq!(forth, back, "{line}");
-            let other = sampler.epoch(&labels, size, (7, 2));
+            let other = sampler.epoch(&labels, of(size), (7, 2));
             assert_ne!(forth[0], other.batch(0), "{line}: epochs have orders of their own");
             let mut seen: Vec<(usize, u64)> = (forth.iter())
                 .flat_map(|it| it.indices.iter().copied().zip(it.passes.iter().copied()))

@@ -2,7 +2,8 @@
 
 use super::{Draws, ImageSampler, SamplerKind};
 use crate::config::{Keys, Noted};
-use crate::train::passes::{ImagePasses, batches};
+use crate::train::batch_size::BatchSize;
+use crate::train::passes::ImagePasses;
 
 pub(super) const KIND: SamplerKind =
     SamplerKind { name: "shuffled", about: "every image once a pass, in a new order", read };
@@ -16,15 +17,15 @@ fn read(_: &mut Keys) -> Result<Box<dyn ImageSampler>, Noted> {
 }
 
 impl ImageSampler for Shuffled {
-    fn batches(&self, labels: &[u32], size: usize) -> usize {
-        batches(labels.len(), size)
+    fn batches(&self, labels: &[u32], size: BatchSize) -> usize {
+        size.batches(labels.len())
     }
 
     fn sees(&self, _: &[u32]) -> Option<String> {
         None
     }
 
-    fn epoch(&self, labels: &[u32], size: usize, drawn: (u64, u64)) -> Box<dyn Draws> {
+    fn epoch(&self, labels: &[u32], size: BatchSize, drawn: (u64, u64)) -> Box<dyn Draws> {
         Box::new(ImagePasses::new(drawn, "shuffle source", (labels.len(), size)))
     }
 }

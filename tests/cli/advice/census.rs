@@ -10,6 +10,7 @@ use super::{mistakes, source_text::SourceText};
 
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("change `column_label`, or leave it or `average` out", "columns_that_look_alike_are_an_error"),
     (
         "; `runner table {}` shows the newest one that is over",
         "table_and_ls_say_of_a_run_that_goes_on_what_is_there_so_far",
@@ -219,6 +220,7 @@ const BEYOND_TESTS: &[(&str, &[&str])] = &[
             "the one that `runner devices` shows on the machine with the GPU, such as",
             "computes what the processor computes, as `--backend '{backend}'`",
             "`--backend '{wanted}'` is no backend of `device = \"{device}\"`; expected {expected} {}",
+            "`--set` of the keys of `[sweep.pairs]` leaves the pairs {}",
             "`--set` needs a dotted key before the `=`",
             "`--set` needs a key and a value",
             "`--set` needs a value after the `=`",

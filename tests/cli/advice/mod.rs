@@ -5,11 +5,13 @@
 mod census;
 mod command;
 mod data_sets;
+mod features;
 mod fetched;
 mod lists;
 mod mistakes;
 mod open_set;
 mod own_data;
+mod pairs;
 mod scene;
 mod settings;
 mod source_text;

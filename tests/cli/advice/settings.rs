@@ -48,7 +48,7 @@ fn advice_about_tables_helps_when_it_is_followed() {
     let score = GOOD.replace("stages.score", "stages.table-x");
     follow_all(&score, &[(two_files, "choose another name", &[("name = \"x\"", "name = \"y\"")])]);
     let published = "published = [{ row = \"dann\", column = \"target.test\", value = 0.7666, \
-        cite = \"Ganin et al. 2016, Table 1\" }]";
+        cite = \"Ganin et al. 2016, Table 2\" }]";
     for wrong in ["published = 3", "published = [3]"] {
         let names = [("\"dann\"", "\"net\""), ("\"target.test\"", "\"images.test\"")];
         let edits = [&[(wrong, published)][..], &names].concat();

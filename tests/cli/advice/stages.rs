@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::scene::Scene;
 
+const CHECK: &[&str] = &["check", "p.toml"];
 const RUN: &[&str] = &["run", "p.toml", "--offline"];
 
 /// Four pictures of two classes.
@@ -71,6 +72,34 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
         RUN,
         "add `resize = [height, width]` to make them alike",
         &[("input = \"d\"", "input = \"d\"\n$0"), ("[height, width]", "[4, 4]")],
+    );
+    let wide = [("cat/1", 4), ("dog/1", 5)];
+    let shorter = "resize = { shorter = 4 }";
+    let mut of_shapes = scene(&wide, &normalize(shorter));
+    let tall = of_shapes.root().join("photos/cat/1.png");
+    image::RgbImage::from_pixel(4, 9, image::Rgb([7; 3])).save(tall).unwrap();
+    of_shapes.follow(
+        RUN,
+        "add `center_crop = 224` to take the middle of each",
+        &[("input = \"d\"", "input = \"d\"\n$0"), ("224", "4")],
+    );
+    let larger = "make the images larger before, as `resize = { shorter = 256 }` does";
+    // Found while it runs, where the sizes are those of files, or before.
+    let before = ("center_crop = 9", "$0\ncenter_crop = 9");
+    scene(&FOUR, &normalize("center_crop = 9")).follow(RUN, larger, &[before, ("256", "16")]);
+    let twice = normalize("resize = 8\ncenter_crop = 9");
+    let edits = [("resize = 8\n", ""), before, ("256", "16")];
+    scene(&FOUR, &twice).follow(CHECK, larger, &edits);
+    scene(&FOUR, &normalize("center_crop = 0")).follow(
+        CHECK,
+        "write `center_crop = [224, 224]`, or `center_crop = 224` for the same",
+        &[("center_crop = 0", "$1"), ("224", "4")],
+    );
+    scene(&FOUR, &normalize("resize = { longer = 9 }")).follow(
+        CHECK,
+        "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
+                 shape of each image",
+        &[("resize = { longer = 9 }", "$2"), ("256", "4")],
     );
     with_splits(&["test"], &normalize("mean = \"auto\"")).follow(
         RUN,

@@ -13,7 +13,7 @@ use runner::random;
 use super::Distance;
 
 /// Changes up to their extremes, and in a chain in which each takes what the one before gave.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 15] = [
     "['flip']",
     "[{ kind = 'random_crop', padding = 3 }]",
     "[{ kind = 'random_crop', padding = 40 }]",
@@ -26,6 +26,7 @@ const CHANGES: [&str; 14] = [
     "[{ kind = 'color_jitter', brightness = 0.0, contrast = 0.0, saturation = 0.0, hue = 0.1 }]",
     "[{ kind = 'color_jitter', brightness = 3.0, contrast = 5.0, saturation = 9.0 }]",
     "[{ kind = 'cutout', size = 5 }]",
+    "['random_erasing']",
     "[{ kind = 'cutout', size = 64 }]",
     "['random_crop', 'flip', 'rotation', { kind = 'color_jitter', hue = 0.2 }, 'resized_crop', \
      { kind = 'cutout', size = 3 }]",

@@ -1,0 +1,368 @@
+//! Arrays with names: in `.npz` and `.mat` files, in safetensors, or one in each `.npy` file.
+//!
+//! The name of an array may say the split that it is of beside what it holds: `X_train`, `test-labels`.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use indexmap::{IndexMap, IndexSet};
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use super::table::{FeatureFile, FeatureNames, FeatureTable, Marks};
+use crate::bytes::Bytes;
+use crate::data::error::DataError;
+use crate::data::npy::AnyArray;
+use crate::data::readers::matlab::{self, MatlabArray};
+use crate::data::readers::names::{Says, says};
+use crate::data::readers::split_word;
+use crate::system;
+
+/// What arrays of features are usually called, where the user does not say it: of Office-Caltech `fts` (SURF), `feas` (DeCAF)
+/// and `x` (VGG).
+const FEATURES: &[&str] = &["features", "fts", "feas", "X", "x"];
+/// What those of labels are usually called.
+const LABELS: &[&str] = &["labels", "label", "Y", "y"];
+
+/// Bytes of an array in an `.npz` file at most: keeps a crafted one from filling the memory.
+const LARGEST: u64 = 16 << 30;
+
+/// An array that may be read.
+struct NamedArray {
+    /// The split that its name or that of its file or folder says.
+    split: Option<&'static str>,
+    /// Its whole name.
+    name: String,
+    /// Its name without the split.
+    base: String,
+    /// The file that it is in.
+    file: PathBuf,
+    held: Held,
+}
+
+/// Where the values of an array are.
+enum Held {
+    /// A file of its own.
+    Npy,
+    /// A member of a `.npz` file.
+    Npz { member: String },
+    /// A tensor.
+    Tensor,
+    /// In memory already.
+    Matlab(MatlabArray),
+}
+
+/// The values of an array.
+enum Values {
+    Singles(Vec<f32>),
+    Doubles(Vec<f64>),
+    Integers(Vec<i64>),
+    Texts(Vec<String>),
+}
+
+/// The tables of the splits in `files`, which lie at or below `root`.
+pub(super) fn read(
+    root: &Path,
+    files: &[PathBuf],
+    kind: FeatureFile,
+    names: &FeatureNames,
+) -> Result<IndexMap<String, FeatureTable>, DataError> {
+    let mut arrays = Vec::new();
+    for file in files {
+        list(root, file, kind, files.len() > 1, &mut arrays)?;
+    }
+    let features = match names.features.as_slice() {
+        [] => usual(&arrays, root, "features", FEATURES)?,
+        [one] => one.clone(),
+        several => {
+            let given = several.len();
+            return Err(DataError::rejected(format!(
+                "`features` names {given} arrays, but a row is from one"
+            ))
+            .advise("only of a table (`format = \"csv\"`) several columns can be named"));
+        }
+    };
+    let labels = match &names.labels {
+        None => usual(&arrays, root, "labels", LABELS)?,
+        Some(name) => name.clone(),
+    };
+    let named = |name: &str| -> Result<IndexMap<&'static str, &NamedArray>, DataError> {
+        let mut found = IndexMap::new();
+        for array in arrays.iter().filter(|it| it.name == name || it.base == name) {
+            if let Some(other) = found.insert(array.split.unwrap_or("train"), array) {
+                let (one, other) = (array.shown(), other.shown());
+                return Err(DataError::rejected(format!("{one} and {other} are of one split"))
+                    .advise("of several data sets in one folder, `source` names the file of one"));
+            }
+        }
+        if found.is_empty() {
+            return Err(no_array(&arrays, root, &format!("there is no array `{name}`"))
+                .advise("`features`, `labels` and `groups` say which arrays are meant"));
+        }
+        Ok(found)
+    };
+    let (features, labels) = (named(&features)?, named(&labels)?);
+    let groups = names.groups.as_deref().map(named).transpose()?;
+    let mut tables = IndexMap::new();
+    for (split, array) in &features {
+        let (width, values) = array.features()?;
+        let marks = |of: &IndexMap<&str, &NamedArray>, what: &str| match of.get(split) {
+            Some(array) => array.marks(),
+            None => Err(DataError::malformed(
+                &array.file,
+                format!("there are features of the split `{split}` and no {what}"),
+            )),
+        };
+        let groups = groups.as_ref().map(|of| marks(of, "groups")).transpose()?;
+        let labels = marks(&labels, "labels")?;
+        let place = array.file.clone();
+        tables.insert((*split).to_owned(), FeatureTable { place, width, values, labels, groups });
+    }
+    if let Some((split, array)) = labels.iter().find(|(split, _)| !features.contains_key(*split)) {
+        let reason = format!("there are labels of the split `{split}` and no features");
+        return Err(DataError::malformed(&array.file, reason));
+    }
+    Ok(tables)
+}
+
+/// The arrays of a file, each with what its name says.
+fn list(
+    root: &Path,
+    file: &Path,
+    kind: FeatureFile,
+    is_one_of_several: bool,
+    arrays: &mut Vec<NamedArray>,
+) -> Result<(), DataError> {
+    let malformed = |reason: String| DataError::malformed(file, reason);
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // Of one file alone the name is the user's business.
+    let of_file = if is_one_of_several { split_word(&stem) } else { None };
+    let mut add = |name: String, held: Held, outer: Option<&'static str>| {
+        let (split, base) = parts(&name);
+        let split = split.or(outer);
+        arrays.push(NamedArray { split, name, base, file: file.to_owned(), held });
+    };
+    match kind {
+        FeatureFile::Npy => {
+            let below = file.parent().and_then(|it| it.strip_prefix(root).ok());
+            let folder = below.and_then(Path::file_name).map(|it| it.to_string_lossy());
+            add(stem, Held::Npy, folder.and_then(|it| split_word(&it)));
+        }
+        FeatureFile::Npz => {
+            let zip = open_zip(file)?;
+            // A name that is not text is none that `numpy.savez` wrote.
+            let names = zip.file_names().filter_map(Result::ok);
+            let members: Vec<String> = names.map(std::borrow::Cow::into_owned).collect();
+            for member in members {
+                let Some(name) = member.strip_suffix(".npy").map(str::to_owned) else { continue };
+                add(name, Held::Npz { member }, of_file);
+            }
+        }
+        FeatureFile::Safetensors => {
+            let bytes = mapped(file)?;
+            let tensors = SafeTensors::deserialize(&bytes)
+                .map_err(|error| malformed(format!("not a safetensors file: {error}")))?;
+            let mut names: Vec<String> = tensors.names().into_iter().map(str::to_owned).collect();
+            names.sort_unstable();
+            names.into_iter().for_each(|name| add(name, Held::Tensor, of_file));
+        }
+        FeatureFile::Mat => {
+            let bytes = fs::read(file).map_err(|error| DataError::io(file, error))?;
+            for array in matlab::read(&bytes).map_err(malformed)? {
+                add(array.name.clone(), Held::Matlab(array), of_file);
+            }
+        }
+        FeatureFile::Csv => unreachable!("a table has columns and no arrays"),
+    }
+    Ok(())
+}
+
+/// The split that the first or the last word of a name says, and the rest of the name: `X_train` is `X` of `train`.
+fn parts(name: &str) -> (Option<&'static str>, String) {
+    let split = |word: &str| match says(word) {
+        Says::Split(split) => Some(split),
+        Says::Among(_) | Says::Nothing => None,
+    };
+    for separator in ['_', '-', '.'] {
+        if let Some((base, word)) = name.rsplit_once(separator)
+            && let (Some(split), false) = (split(word), base.is_empty())
+        {
+            return (Some(split), base.to_owned());
+        }
+        if let Some((word, base)) = name.split_once(separator)
+            && let (Some(split), false) = (split(word), base.is_empty())
+        {
+            return (Some(split), base.to_owned());
+        }
+    }
+    (None, name.to_owned())
+}
+
+/// The one array that is called as arrays of this kind usually are.
+fn usual(
+    arrays: &[NamedArray],
+    root: &Path,
+    key: &str,
+    known: &[&str],
+) -> Result<String, DataError> {
+    let found: IndexSet<&str> =
+        arrays.iter().map(|it| &*it.base).filter(|base| known.contains(base)).collect();
+    let one = arrays.first().map_or("NAME", |it| &it.base);
+    match found.iter().collect::<Vec<_>>()[..] {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(no_array(arrays, root, &format!("no array is called as {key} usually are"))
+            .advise(format!("say which holds them: `{key} = \"{one}\"`"))),
+        ref several => {
+            let names: Vec<String> = several.iter().map(|it| format!("`{it}`")).collect();
+            let message =
+                format!("{}: any of {} may hold the {key}", root.display(), names.join(", "));
+            let advice = format!("say which does: `{key} = \"{}\"`", several[0]);
+            Err(DataError::rejected(message).advise(advice))
+        }
+    }
+}
+
+/// That an array is missing, with those that are there.
+fn no_array(arrays: &[NamedArray], root: &Path, what: &str) -> DataError {
+    let mut names: Vec<String> = arrays.iter().map(|it| format!("`{}`", it.name)).collect();
+    names.truncate(20);
+    let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    DataError::rejected(format!("{}: {what}; there are {there}", root.display()))
+}
+
+fn mapped(file: &Path) -> Result<Bytes, DataError> {
+    let io = |error| DataError::io(file, error);
+    Bytes::map(&system::open_file(file).map_err(io)?).map_err(io)
+}
+
+fn open_zip(file: &Path) -> Result<zip::ZipArchive<File>, DataError> {
+    let opened = system::open_file(file).map_err(|error| DataError::io(file, error))?;
+    zip::ZipArchive::new(opened)
+        .map_err(|error| DataError::malformed(file, format!("not a .npz file: {error}")))
+}
+
+impl NamedArray {
+    fn shown(&self) -> String {
+        format!("`{}` in {}", self.name, self.file.display())
+    }
+
+    fn malformed(&self, reason: impl std::fmt::Display) -> DataError {
+        DataError::malformed(&self.file, format!("`{}`: {reason}", self.name))
+    }
+
+    /// Its features, `[N, D]`; what has more sides is a row of all numbers of each sample.
+    fn features(&self) -> Result<(usize, Vec<f32>), DataError> {
+        let (shape, values) = self.load()?;
+        let [rows, sides @ ..] = &shape[..] else {
+            return Err(self.malformed("it is one number, not [N, D]"));
+        };
+        let width = sides.iter().try_fold(1_usize, |width, side| width.checked_mul(*side));
+        let width = width.unwrap_or_default();
+        if sides.is_empty() || width == 0 || *rows == 0 {
+            return Err(self.malformed(format!("it has the shape {shape:?}, not [N, D]")));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "networks see single precision; what is too large becomes infinite, which is refused"
+        )]
+        let values = match values {
+            Values::Singles(values) => values,
+            Values::Doubles(values) => values.into_iter().map(|it| it as f32).collect(),
+            Values::Integers(values) => values.into_iter().map(|it| it as f32).collect(),
+            Values::Texts(_) => return Err(self.malformed("it holds texts, not features")),
+        };
+        Ok((width, values))
+    }
+
+    /// Its labels or groups, `[N]`, or `[N, 1]` or `[1, N]` as MATLAB has them.
+    fn marks(&self) -> Result<Marks, DataError> {
+        let (shape, values) = self.load()?;
+        if shape.iter().filter(|side| **side != 1).count() > 1 || shape.is_empty() {
+            return Err(self.malformed(format!("it has the shape {shape:?}, not [N]")));
+        }
+        match values {
+            Values::Singles(values) => {
+                let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+                Marks::of_numbers(&values).map_err(|reason| self.malformed(reason))
+            }
+            Values::Doubles(values) => {
+                Marks::of_numbers(&values).map_err(|reason| self.malformed(reason))
+            }
+            Values::Integers(values) => Ok(Marks::Numbers(values)),
+            Values::Texts(texts) => Marks::of_texts(texts).map_err(|reason| self.malformed(reason)),
+        }
+    }
+
+    /// Its sides and its values, rows one after the other.
+    fn load(&self) -> Result<(Vec<usize>, Values), DataError> {
+        match &self.held {
+            Held::Npy => self.of_numpy(&mapped(&self.file)?),
+            Held::Npz { member } => {
+                let mut zip = open_zip(&self.file)?;
+                let mut entry = zip.by_name(member).map_err(|error| self.malformed(error))?;
+                if entry.size() > LARGEST {
+                    let size = entry.size();
+                    return Err(self.malformed(format!("{size} bytes, which is more than is read")));
+                }
+                let mut bytes = Vec::new();
+                let limit = entry.size().min(LARGEST) + 1;
+                let read = (&mut entry).take(limit).read_to_end(&mut bytes);
+                read.map_err(|error| self.malformed(format!("it cannot be unpacked: {error}")))?;
+                self.of_numpy(&Bytes::from(bytes))
+            }
+            Held::Tensor => {
+                let bytes = mapped(&self.file)?;
+                let tensors = SafeTensors::deserialize(&bytes).map_err(|it| self.malformed(it))?;
+                let view = tensors.tensor(&self.name).map_err(|it| self.malformed(it))?;
+                let data = view.data();
+                let values = match view.dtype() {
+                    Dtype::F32 => Values::Singles(numbers(data, f32::from_le_bytes)),
+                    Dtype::F64 => Values::Doubles(numbers(data, f64::from_le_bytes)),
+                    Dtype::U8 => Values::Integers(data.iter().map(|it| i64::from(*it)).collect()),
+                    Dtype::I32 => {
+                        Values::Integers(numbers(data, |it| i32::from_le_bytes(it).into()))
+                    }
+                    Dtype::U32 => {
+                        Values::Integers(numbers(data, |it| u32::from_le_bytes(it).into()))
+                    }
+                    Dtype::I64 => Values::Integers(numbers(data, i64::from_le_bytes)),
+                    other => {
+                        return Err(self.malformed(format!(
+                            "it is {other:?}; what is read are F32, F64, U8, I32, U32 and I64"
+                        )));
+                    }
+                };
+                Ok((view.shape().to_vec(), values))
+            }
+            Held::Matlab(array) => {
+                let &[rows, width] = array.dimensions.as_slice() else {
+                    let sides = &array.dimensions;
+                    return Err(self.malformed(format!("it has the dimensions {sides:?}, not two")));
+                };
+                // MATLAB has columns one after the other.
+                let value = |at: usize| array.value(at % width * rows + at / width);
+                Ok((vec![rows, width], Values::Doubles((0..rows * width).map(value).collect())))
+            }
+        }
+    }
+
+    fn of_numpy(&self, bytes: &Bytes) -> Result<(Vec<usize>, Values), DataError> {
+        let array = AnyArray::parse(bytes).map_err(|reason| self.malformed(reason))?;
+        let shape = array.shape().to_vec();
+        let values = match array {
+            AnyArray::Texts(texts, _) => Values::Texts(texts),
+            AnyArray::Numbers(array) => match (array.integers(), array.doubles()) {
+                (Some(integers), _) => Values::Integers(integers),
+                (None, Some(doubles)) => Values::Doubles(doubles),
+                (None, None) => Values::Singles(array.floats().unwrap_or_default()),
+            },
+        };
+        Ok((shape, values))
+    }
+}
+
+/// Numbers of `N` bytes each.
+fn numbers<const N: usize, T>(data: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
+    data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}
