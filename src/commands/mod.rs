@@ -205,8 +205,12 @@ fn unbroken(written: std::io::Result<()>) -> Result<(), Error> {
 
 /// The folder of the run that a word on the command line stands for.
 fn find_run(results: &Path, run: &Path) -> Result<PathBuf, Error> {
-    let pipeline = pipeline_in(run)?;
-    runs::find(results, run, pipeline.as_deref()).ok_or_else(|| {
+    find_run_of(results, run, pipeline_in(run)?.as_deref())
+}
+
+/// As [`find_run`], of a word that is the file or the pipe of `pipeline`, if it is one.
+fn find_run_of(results: &Path, run: &Path, pipeline: Option<&str>) -> Result<PathBuf, Error> {
+    runs::find(results, run, pipeline).ok_or_else(|| {
         let results = results.display();
         Error::Missing(match pipeline {
             Some(name) => format!("there is no run of `{name}` in `{results}`"),
@@ -228,19 +232,22 @@ fn pipeline_in(word: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The run that a word on the command line stands for, to show its numbers. Prints a note where its files are
-/// not those that the run wrote.
+/// As [`numbers_in`], of the run that a word on the command line stands for.
 fn find_numbers(results: &Path, run: &Path) -> Result<FinishedRun, Error> {
-    let folder = find_run(results, run)?;
-    let wrong = match Checksums::read(&folder) {
-        Ok(sums) => sums.map(|sums| sums.differences(&folder)).unwrap_or_default(),
+    numbers_in(&find_run(results, run)?)
+}
+
+/// The run in `folder`, to show its numbers. Prints a note where its files are not those that the run wrote.
+fn numbers_in(folder: &Path) -> Result<FinishedRun, Error> {
+    let wrong = match Checksums::read(folder) {
+        Ok(sums) => sums.map(|sums| sums.differences(folder)).unwrap_or_default(),
         Err(error) => vec![error.to_string()],
     };
     if !wrong.is_empty() {
         let then = "what is shown here may be wrong: run the pipeline again";
-        say_damage(&folder, &wrong, then);
+        say_damage(folder, &wrong, then);
     }
-    Ok(FinishedRun::read(&folder)?)
+    Ok(FinishedRun::read(folder)?)
 }
 
 /// Prints the doubts about a run, for verbs whose output does not hold them.

@@ -425,12 +425,14 @@ fn selected(verdicts: &[Verdict]) -> Option<String> {
 
 /// What a run is of, for whoever looks on.
 pub(super) fn begun(plan: &Plan, trials: &Trials, options: &RunOptions) -> String {
+    let store = std::path::absolute(&*options.store);
+    let store = store.unwrap_or_else(|_| options.store.to_path_buf());
     let begun = live::Begun {
         text: to_toml(&trials.resolved),
         file: plan.trials[0].pipeline.path.display().to_string(),
         sweep: !plan.trials[0].labels.is_empty(),
         backend: plan.backend.clone(),
-        store: std::path::absolute(&*options.store).unwrap_or_else(|_| options.store.to_path_buf()),
+        store: store.into_os_string().into_string().ok(),
     };
     serde_json::to_string(&begun).expect("it is plain data")
 }

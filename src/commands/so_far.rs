@@ -31,12 +31,18 @@ impl SoFar {
     /// When this runner does not take its pipeline, files that it reads are not here, or an artifact is damaged.
     pub fn of(live: &Live, counted: &Counted) -> Result<Option<Self>, Error> {
         let Some(begun) = live.begun() else { return Ok(None) };
+        let Some(store) = begun.store else {
+            return Err(Error::Missing(format!(
+                "the path of the store of {} is no text: its table can be shown when it is over",
+                live.run
+            )));
+        };
         let backend = Some(begun.backend).filter(|it| it != dispatch::NO_GPU);
         let backend = BackendOption { backend };
         super::outside::read_for(&backend);
         let load = |file: &_| super::trials_of(file, begun.sweep);
         let trials = super::of_text(&begun.text, &begun.file, load)?;
-        let store = Store::peek(&begun.store);
+        let store = Store::peek(store);
         let known = Known::from_folder(store.outside());
         let plan = super::outside::plan(trials.trials.clone(), &known, &backend)?;
         let holdings = Holdings::look_up(&plan, &store);
@@ -73,10 +79,12 @@ impl SoFar {
 /// of which no run ended since.
 pub(super) fn going_on(results: &Path, word: &Path, pipeline: Option<&str>) -> Option<Live> {
     let word = word.to_str()?;
-    // Names of runs begin with a time: those of finished ones with that of their end.
+    // Names of runs begin with a time in seconds: those of finished ones with that of their end.
+    let time = |name: &str| name.split('-').next().unwrap_or_default().to_owned();
     let ended_since = |live: &Live| {
         let newest = runs::latest(&results.join(&live.pipeline));
-        newest.is_some_and(|folder| folder.file_name().is_some_and(|name| *name > *live.run))
+        let newest = newest.and_then(|folder| Some(time(folder.file_name()?.to_str()?)));
+        newest.is_some_and(|newest| newest > time(&live.run))
     };
     let of_pipeline = |live: &Live, name: &str| live.pipeline == name && !ended_since(live);
     let is_meant = |live: &Live| match pipeline {

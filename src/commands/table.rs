@@ -24,8 +24,8 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
     if let Some(live) = live {
         return of_live(args, &live);
     }
-    let run = super::find_numbers(&args.results, &args.run)?;
-    of_run(args, &run)
+    let folder = super::find_run_of(&args.results, &args.run, pipeline.as_deref())?;
+    of_run(args, &super::numbers_in(&folder)?)
 }
 
 /// Prints what there is of a run that goes on.

@@ -470,7 +470,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// Publishes what the stage built in so many `seconds`, which stand beside the data.
+    /// Publishes what the stage built in so many `seconds`.
     fn publish(
         &self,
         staging: Staging,
@@ -482,9 +482,9 @@ impl Attempt<'_> {
         if let Some(text) = outcome.metrics.csv() {
             staging.add("metrics.csv", text.as_bytes())?;
         }
-        let json = serde_json::json!({ "summary": outcome.summary, "seconds": seconds });
+        let json = serde_json::json!({ "summary": outcome.summary });
         staging.add("outcome.json", json.to_string().as_bytes())?;
-        staging.add("timings.csv", csv::timings(&outcome.timings).as_bytes())?;
+        staging.add("timings.csv", csv::timings(seconds, &outcome.timings).as_bytes())?;
         let record = |input: &InputArtifact| InputRecord {
             key: input.key.clone(),
             split: input.split.clone(),

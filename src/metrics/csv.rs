@@ -15,9 +15,14 @@ where
     String::from_utf8(bytes).expect("strings make a string")
 }
 
-/// Seconds by part, as `timings.csv` has them.
-pub fn timings(parts: &[(String, f64)]) -> String {
+/// The part of a stage that is all of it.
+pub const TOTAL: &str = "total";
+
+/// All seconds of a stage and those by part, as `timings.csv` has them.
+pub fn timings(total: f64, parts: &[(String, f64)]) -> String {
     let header = ["part".to_owned(), "seconds".to_owned()];
-    let rows = parts.iter().map(|(part, seconds)| [part.clone(), format!("{seconds:.6}")]);
+    let all = std::iter::once((TOTAL, total));
+    let parts = parts.iter().map(|(part, seconds)| (part.as_str(), *seconds));
+    let rows = all.chain(parts).map(|(part, seconds)| [part.to_owned(), format!("{seconds:.6}")]);
     text(std::iter::once(header).chain(rows))
 }

@@ -46,6 +46,9 @@ pub(super) fn check(stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
 /// The key of the images that a training is validated on first; further ones have `validate.1` and on.
 const VALIDATE: &str = "validate";
 
+/// The key of the images that a training learns from.
+const TRAIN: &str = "train";
+
 /// Marks what trainings validate on that is of a target, and notes where such labels would decide something.
 pub(super) fn mark_oracles(stages: &mut [PlannedStage], problems: &mut Vec<Diagnostic>) {
     let lineage = Lineage::of_stages(stages);
@@ -54,17 +57,21 @@ pub(super) fn mark_oracles(stages: &mut [PlannedStage], problems: &mut Vec<Diagn
         lineage.hidden_from(&stage.name, &input.stage, split).is_some()
     };
     let oracles = stages.iter().map(|stage| -> Vec<String> {
-        let validated = stage.inputs.iter().filter(|it| {
-            it.key.strip_prefix(VALIDATE).is_some_and(|it| it.is_empty() || it.starts_with('.'))
+        let labelled = stage.inputs.iter().filter(|it| {
+            let further = it.key.strip_prefix(VALIDATE);
+            it.key == TRAIN || further.is_some_and(|it| it.is_empty() || it.starts_with('.'))
         });
-        let marked = validated.filter(|it| is_of_target(stage, it));
+        let marked = labelled.filter(|it| is_of_target(stage, it));
         marked.map(|it| it.key.clone()).collect()
     });
     let oracles: Vec<Vec<String>> = oracles.collect();
     for (stage, oracles) in stages.iter_mut().zip(oracles) {
         let first = stage.inputs.iter().find(|it| it.key == VALIDATE);
+        // Of a model that learns from labels of the target, an upper bound, everybody knows that it saw them.
+        let learns_them = oracles.iter().any(|it| it == TRAIN);
         if let (Some(first), Some(key)) = (first, goes_by_validation(stage))
             && oracles.iter().any(|it| it == VALIDATE)
+            && !learns_them
         {
             let message = format!("`{key}` would go by labels of the target domain");
             let label = "images of a domain that is adapted to without labels";
@@ -73,7 +80,7 @@ pub(super) fn mark_oracles(stages: &mut [PlannedStage], problems: &mut Vec<Diagn
                 first.text()
             )));
         }
-        stage.oracles = oracles;
+        stage.oracles = oracles.into_iter().filter(|it| it != TRAIN).collect();
     }
 }
 

@@ -12,6 +12,7 @@ use super::error::{Error, io_at};
 use super::record::{ModelOnSplit, StageInput, StageRecord};
 use super::trial_files::{Artifacts, rows};
 use crate::exec::{Done, End, Ending, display_name};
+use crate::metrics::csv::TOTAL;
 use crate::metrics::label_free::LabelFreeScore;
 use crate::plan::graph::Plan;
 use crate::plan::pipeline::PlannedStage;
@@ -72,9 +73,9 @@ pub(super) fn records(
 
 /// How long the run took that built an artifact, in seconds.
 fn built_in(artifact: &Checked) -> Result<Option<f64>, Error> {
-    let outcome = artifact.read("outcome.json")?;
-    let outcome: Option<Value> = outcome.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(outcome.and_then(|it| it["seconds"].as_f64()))
+    let parts = rows(artifact, "timings.csv")?.unwrap_or_default().rows;
+    let total = parts.iter().find(|part| part[0] == TOTAL);
+    Ok(total.and_then(|part| part[1].parse().ok()))
 }
 
 /// How many classes a model tells apart.
@@ -140,9 +141,11 @@ pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Artifacts) -> Result
         let end = &done[task.index()];
         let name = display_name(plan, *task);
         let cached = (end.end.ending() == Ending::Cached).to_string();
-        all.push(vec![name.clone(), "total".into(), format!("{:.6}", end.seconds), cached.clone()]);
+        all.push(vec![name.clone(), TOTAL.into(), format!("{:.6}", end.seconds), cached.clone()]);
         let Some(artifact) = &sources[task.index()] else { continue };
-        for part in rows(artifact, "timings.csv")?.unwrap_or_default().rows {
+        let parts = rows(artifact, "timings.csv")?.unwrap_or_default().rows;
+        // What it took to build an artifact is no time of a run that found it.
+        for part in parts.iter().filter(|part| part[0] != TOTAL) {
             all.push(vec![name.clone(), part[0].clone(), part[1].clone(), cached.clone()]);
         }
     }

@@ -178,6 +178,11 @@ fn folder_of_the_reader() -> tempfile::TempDir {
     for (name, pipeline) in saved() {
         fs::write(folder.path().join(name), pipeline).unwrap();
     }
+    for domain in ["amazon", "webcam"] {
+        let place = folder.path().join("Office-Caltech");
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join(format!("{domain}_SURF_L10.mat")), "").unwrap();
+    }
     for (split, class, gray) in
         [("train", "cat", 40), ("train", "dog", 200), ("test", "cat", 40), ("test", "dog", 200)]
     {

@@ -196,6 +196,9 @@ fn train(root: &Path, home: &Path, settings: &[&str]) -> Command {
     command
 }
 
+/// Without a target, by whose labels no training may decide anything.
+const NO_TARGET: &str = "stages.adapted.method=\"supervised\"";
+
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
 fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_an_unbroken_training()
@@ -228,12 +231,14 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
         "label_smoothing=0.1",
     ]));
     // An epoch's validation decides the next one's rate, and which weights are kept.
-    cases.push(net(&[
+    let mut goes_by_validation = net(&[
         "schedule={ kind = \"reduce_on_plateau\", patience = 0, threshold = 0.9 }",
         "keep_best=\"accuracy\"",
         "early_stopping={ patience = 5 }",
         "lr_scale={ \"classifier.*\" = 0.5 }",
-    ]));
+    ]);
+    goes_by_validation.0.push(NO_TARGET.to_owned());
+    cases.push(goes_by_validation);
     // The second stage thaws on the way; the first one leaves five checkpoints before it.
     let thaws = [
         "stages.head.freeze=[\"features.*\"]",
@@ -276,8 +281,11 @@ fn a_training_that_ended_early_and_was_killed_before_it_was_published_ends_there
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
-    let settings =
-        ["stages.net.epochs=6", "stages.net.early_stopping={ patience = 1, min_delta = 100.0 }"];
+    let settings = [
+        "stages.net.epochs=6",
+        "stages.net.early_stopping={ patience = 1, min_delta = 100.0 }",
+        NO_TARGET,
+    ];
     let whole = root.join("whole");
     assert_done(&train(root, &whole, &settings).output().unwrap(), "unbroken");
     // The images, the two views of them, and the training.

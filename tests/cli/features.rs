@@ -375,8 +375,11 @@ features = "features.2"
     }
     let wrong = file.replace("layer = \"features.2\"", "layer = \"features.9\"");
     put(root.path(), "q.toml", &wrong);
-    let output = runner(root.path(), &["check", "q.toml"]);
+    let elsewhere = ["check", "q.toml", "--store", "other"];
+    let output = runner(root.path(), &elsewhere);
     assert!(output.status.success(), "the network is known once its images were read");
+    let output = runner(root.path(), &["check", "q.toml"]);
+    assert!(text(&output.stderr).contains("no place after a layer `features.9`"));
     let output = runner(root.path(), &["run", "q.toml", "--offline"]);
     let said = text(&output.stderr);
     assert!(said.contains("no place after a layer `features.9`"), "{said}");

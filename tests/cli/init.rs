@@ -23,6 +23,19 @@ fn every_starter_passes_the_check_and_is_called_as_its_file() {
         let text = fs::read_to_string(folder.path().join(&file)).unwrap();
         assert!(text.contains(&format!("name  = \"{template}\"\n")), "{text}");
         assert!(text.contains(&format!("runner run {file}")) && !text.contains(" FILE"), "{text}");
+        if template == "own-images" {
+            let (code, _, stderr) = runner(folder.path(), &["check", &file]);
+            assert_eq!(code, 2, "{stderr}");
+            assert!(
+                stderr.contains("there is no ") && stderr.contains("has 1 problem"),
+                "{stderr}"
+            );
+            crate::photos::folders(
+                folder.path(),
+                "photos",
+                &[("a", [200, 30, 20]), ("b", [20; 3])],
+            );
+        }
         let (code, _, stderr) = runner(folder.path(), &["check", &file]);
         assert_eq!(code, 0, "{stderr}");
     }

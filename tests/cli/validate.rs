@@ -182,6 +182,19 @@ fn labels_of_the_target_never_decide() {
     assert!(refused.contains(advised), "{refused}");
     let behind = "stages.adapted.validate=[\"source.valid\", \"shown.test\"]";
     assert_eq!(said(root, &["check", "p.toml", "--set", behind]).0, Some(0));
+    // A model that learns from them anyway is an upper bound.
+    let bound = [
+        "stages.net.train=\"target\"",
+        "stages.net.validate=\"target.test\"",
+        "stages.net.keep_best=\"accuracy\"",
+    ];
+    let bound: Vec<&str> = bound.iter().flat_map(|it| ["--set", *it]).collect();
+    let (code, taken) = said(root, &[&["check", "p.toml"][..], &bound].concat());
+    assert_eq!(code, Some(0), "{taken}");
+    let other = [&bound[..], &["--set", "stages.net.train=\"source\""]].concat();
+    let (code, refused) = said(root, &[&["check", "p.toml"][..], &other].concat());
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("`keep_best` would go by labels of the target domain"), "{refused}");
     // Nor can a sweep select by them.
     let sweep = "\n[sweep]\naxes = { \"stages.adapted.optimizer.lr\" = [0.1, 0.01] }\n\n\
                  [sweep.select]\nstage = \"adapted\"\nby = \"oracle.target.test.accuracy\"\n";

@@ -22,8 +22,8 @@ pub struct Begun {
     pub sweep: bool,
     /// The numeric backend that it is planned for.
     pub backend: String,
-    /// The folder of its store.
-    pub store: PathBuf,
+    /// The folder of its store; none where its path is no text, which JSON cannot hold.
+    pub store: Option<String>,
 }
 
 /// How far a run came that goes on.
