@@ -183,6 +183,8 @@ fn folder_of_the_reader() -> tempfile::TempDir {
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join(format!("{domain}_SURF_L10.mat")), "").unwrap();
     }
+    fs::write(folder.path().join("mine.npz"), "").unwrap();
+    crate::protocols::office(folder.path());
     for (split, class, gray) in
         [("train", "cat", 40), ("train", "dog", 200), ("test", "cat", 40), ("test", "dog", 200)]
     {

@@ -30,11 +30,10 @@ fn every_starter_passes_the_check_and_is_called_as_its_file() {
                 stderr.contains("there is no ") && stderr.contains("has 1 problem"),
                 "{stderr}"
             );
-            crate::photos::folders(
-                folder.path(),
-                "photos",
-                &[("a", [200, 30, 20]), ("b", [20; 3])],
-            );
+            let classes = [("a", [200, 30, 20]), ("b", [20; 3])];
+            for split in ["photos/train", "photos/test"] {
+                crate::photos::folders(folder.path(), split, &classes);
+            }
         }
         let (code, _, stderr) = runner(folder.path(), &["check", &file]);
         assert_eq!(code, 0, "{stderr}");

@@ -10,7 +10,7 @@ use runner::nn::ops::CpuOps;
 use runner::nn::{Model, Saved, zoo};
 
 /// Office-31's folders with a few small photographs of two classes in each domain, of the domain's own hue.
-fn office(root: &Path) {
+pub fn office(root: &Path) {
     for (domain, name) in ["amazon", "dslr", "webcam"].iter().enumerate() {
         for (class, kind) in ["back_pack", "bike"].iter().enumerate() {
             let folder = root.join("office31").join(name).join("images").join(kind);

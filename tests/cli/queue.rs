@@ -666,13 +666,17 @@ fn lives_that_follow_each_other_may_have_logs_of_any_name_and_end_the_driver_onl
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     with_sweep(root, "");
-    let line = "(for it in $(seq {lives}); do {work} > {logs}/1_$it.out 2>&1; done) &";
+    let over = root.join("over");
+    let line = "(for it in $(seq {lives}); do {work} > {logs}/1_$it.out 2>&1; done; touch OVER) &";
+    let line = line.replace("OVER", &over.display().to_string());
     let text_of = |more: &str| {
         let of_class = format!("lives = 8\ntasks = 1\n{more}");
-        with_line(line).replace("at_once = 4\n", &format!("at_once = 1\n{of_class}"))
+        with_line(&line).replace("at_once = 4\n", &format!("at_once = 1\n{of_class}"))
     };
     site(root, "here", &text_of(""));
     good(&output(&mut driver(root, "run", "here", &[])));
+    // One that is still to come would build what the next driver waits for.
+    until("all lives are over", || over.exists());
     all_gone(root);
     forget_artifacts(root);
     let setup = "setup = ['echo no such module >&2', 'exit 1']\n[workers.cpu]";
