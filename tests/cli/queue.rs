@@ -541,8 +541,8 @@ fn a_class_is_of_a_run_that_a_driver_began_with_a_site() {
     good(&work(&["--class", "cpu"]));
 }
 
-/// A line that starts a worker once the file `go` is there.
-const WAITING: &str = "{ until [ -e go ]; do sleep 0.1; done; exec {work} > {log} 2>&1; } &";
+/// A line that starts a worker once the file `go` is there, and none once the folder is gone.
+const WAITING: &str = "{ until [ -e go ]; do [ -e photos.toml ] || exit; sleep 0.1; done; exec {work} > {log} 2>&1; } &";
 
 /// [`HERE`] with another line.
 fn with_line(line: &str) -> String {
