@@ -1,6 +1,6 @@
 //! A problem in a pipeline file: what is wrong, where, and what to do.
 
-use super::source::Span;
+use super::source::{Sources, Span};
 
 /// One problem. Rendered with a snippet of the file by [`super::report`].
 #[derive(Debug, Clone)]
@@ -42,6 +42,26 @@ impl Diagnostic {
     #[must_use]
     pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));
+        self
+    }
+
+    /// The problem where it was written, with the places that say why that counts where it was found: an `include`, a
+    /// `like`, the use of a variable.
+    #[must_use]
+    pub fn as_written(mut self, sources: &Sources) -> Self {
+        if let Some((span, _)) = &mut self.place {
+            let (written, notes) = sources.written(*span);
+            *span = written;
+            for (place, label) in notes {
+                let note = (sources.written(place).0, label);
+                if !self.related.contains(&note) {
+                    self.related.push(note);
+                }
+            }
+        }
+        for (span, _) in &mut self.related {
+            *span = sources.written(*span).0;
+        }
         self
     }
 }

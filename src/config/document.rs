@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, suggest};
 use super::node::{KeyValue, Node, Table, Value};
-use super::source::{SourceId, Sources, Span};
+use super::source::{Note, SourceId, Sources, Span};
 use super::spelling;
 
 /// A file of weights named by mistake, or a device without end, must not fill the memory.
@@ -33,7 +33,49 @@ dataset = \"mnist-10k\"";
 /// # Errors
 /// When the file cannot be read, is not UTF-8, holds nothing, or is not TOML: every problem.
 pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
+    let root = load(path, None, sources)?;
+    match is_empty(&root) {
+        true => {
+            let message = format!("`{}` is empty", name(path));
+            Err(vec![Diagnostic::general(message).help(MINIMAL)])
+        }
+        false => Ok(root),
+    }
+}
+
+/// Reads the file at `path`, which another file includes at `span`. Problems in it show that place too.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_included(
+    path: &Path,
+    span: Span,
+    sources: &mut Sources,
+) -> Result<Node, Vec<Diagnostic>> {
+    const HERE: &str = "included here";
+    let here = |mut problem: Diagnostic| {
+        problem.place.get_or_insert((span, HERE.to_owned()));
+        problem
+    };
+    let loaded = load(path, Some((span, HERE.to_owned())), sources);
+    let root = loaded.map_err(|problems| problems.into_iter().map(here).collect::<Vec<_>>())?;
+    match is_empty(&root) {
+        true => Err(vec![Diagnostic::at(span, format!("`{}` is empty", name(path)), HERE)]),
+        false => Ok(root),
+    }
+}
+
+fn is_empty(root: &Node) -> bool {
+    matches!(&root.value, Value::Table(table) if table.entries.is_empty())
+}
+
+/// Reads the file at `path`; what is found at places in it shows `note`, too.
+fn load(path: &Path, note: Option<Note>, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
     let name = name(path);
+    let mut add = |text: String| {
+        let source = sources.add(name.clone(), text);
+        note.clone().map_or(source, |note| sources.lend(source, note))
+    };
     let bytes = bytes(path).map_err(|error| vec![unreadable(path, &error)])?;
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
@@ -41,7 +83,7 @@ pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>>
             let at = error.utf8_error().valid_up_to();
             let bytes = error.into_bytes();
             let byte = bytes[at];
-            let source = sources.add(name.clone(), String::from_utf8_lossy(&bytes));
+            let source = add(String::from_utf8_lossy(&bytes).into_owned());
             let span = Span::new(source, at..at + '\u{fffd}'.len_utf8());
             let line = sources.line_column(span).0;
             return Err(vec![
@@ -54,12 +96,8 @@ pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>>
             ]);
         }
     };
-    let source = sources.add(name.clone(), text.clone());
-    let root = parse(source, &text)?;
-    if matches!(&root.value, Value::Table(table) if table.entries.is_empty()) {
-        return Err(vec![Diagnostic::general(format!("`{name}` is empty")).help(MINIMAL)]);
-    }
-    Ok(root)
+    let source = add(text.clone());
+    parse(source, &text)
 }
 
 /// Whether `path` stands for standard input.

@@ -398,11 +398,19 @@ impl<'a> Keys<'a> {
     }
 
     pub(super) fn wrong_type(&mut self, key: &str, node: &Node, expected: &str) -> Noted {
-        self.problem(Diagnostic::at(
+        let mut problem = Diagnostic::at(
             node.span,
             format!("`{}{key}` must be {expected}", self.prefix),
             format!("found {}", node.value.type_name()),
-        ))
+        );
+        // In a file with variables their values are in the place of their uses.
+        if let Value::String(text) = &node.value
+            && let Some(name) = text.strip_prefix("${").and_then(|it| it.strip_suffix('}'))
+        {
+            problem = problem
+                .help(format!("add `[vars]` with `{name} = ...`: without it `${{` means nothing"));
+        }
+        self.problem(problem)
     }
 }
 

@@ -16,6 +16,7 @@ pub mod node;
 pub mod overrides;
 mod reference;
 pub mod report;
+pub mod reuse;
 pub mod schema;
 pub mod source;
 pub mod spelling;

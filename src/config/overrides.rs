@@ -8,8 +8,11 @@ use super::node::{KeyValue, Node, Table, Value};
 use super::source::{Sources, Span};
 use super::spelling::{Meant, meant};
 
+/// The table of variables.
+pub const VARIABLES: &str = "vars";
+
 /// The tables of a pipeline file.
-pub const TABLES: &[&str] = &["pipeline", "stages", "sweep", "table"];
+pub const TABLES: &[&str] = &["pipeline", VARIABLES, "stages", "sweep", "table"];
 
 /// One value for one key.
 #[derive(Debug, Clone)]
@@ -153,9 +156,18 @@ impl Assignment {
         let part = &self.path[depth];
         let (message, known): (_, Vec<&str>) = match depth {
             0 if TABLES.contains(&part.as_str()) => return Ok(()),
+            0 if part == "include" => {
+                let message = "`include` cannot be set: files are included before anything is set";
+                return Err(Diagnostic::at(self.span, message, "too late")
+                    .help("write it in the file, and set the keys that differ"));
+            }
             0 => (format!("unknown table `{part}`"), TABLES.to_vec()),
             1 if self.path[0] == "stages" => (
                 format!("there is no stage `{part}`"),
+                table.entries.keys().map(String::as_str).collect(),
+            ),
+            1 if self.path[0] == VARIABLES => (
+                format!("there is no variable `{part}`"),
                 table.entries.keys().map(String::as_str).collect(),
             ),
             _ => return Ok(()),

@@ -23,6 +23,7 @@ impl Report {
     pub fn new(file: impl Into<String>, sources: Sources, all: Vec<Diagnostic>) -> Self {
         let mut diagnostics: Vec<Diagnostic> = Vec::new();
         for one in all {
+            let one = one.as_written(&sources);
             let same = |other: &Diagnostic| {
                 other.message == one.message
                     && other.place.as_ref().map(|place| place.0)

@@ -4,6 +4,7 @@
 //! problem found later can still be shown in the user's own file.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Which of the [`Sources`] a [`Span`] lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,22 +37,67 @@ pub struct SourceText {
     pub text: String,
 }
 
+/// A place that explains another one, and what to say there.
+pub type Note = (Span, String);
+
+/// What a [`SourceId`] stands for.
+#[derive(Debug, Clone)]
+enum Entry {
+    /// A text of its own.
+    Text(Arc<SourceText>),
+    /// The text of another id, for what counts elsewhere than where it is written.
+    Lent {
+        /// Whose text it is.
+        of: SourceId,
+        /// Where it counts.
+        note: Note,
+    },
+}
+
 /// Every text that a pipeline was read from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    all: Vec<SourceText>,
+    all: Vec<Entry>,
 }
 
 impl Sources {
     /// Adds a text and returns its id.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> SourceId {
-        self.all.push(SourceText { name: name.into(), text: text.into() });
+        let text = SourceText { name: name.into(), text: text.into() };
+        self.push(Entry::Text(Arc::new(text)))
+    }
+
+    /// Another id for the text of `of`. Problems at places in it also show `note`, which says why what stands there
+    /// counts somewhere else.
+    pub fn lend(&mut self, of: SourceId, note: Note) -> SourceId {
+        self.push(Entry::Lent { of, note })
+    }
+
+    fn push(&mut self, entry: Entry) -> SourceId {
+        self.all.push(entry);
         SourceId(self.all.len() - 1)
     }
 
     /// The text of `id`.
     pub fn get(&self, id: SourceId) -> &SourceText {
-        &self.all[id.0]
+        let mut id = id;
+        loop {
+            match &self.all[id.0] {
+                Entry::Text(text) => return text,
+                // It was there before, so this comes to an end.
+                Entry::Lent { of, .. } => id = *of,
+            }
+        }
+    }
+
+    /// `span` in the text that it was written in, and the notes on where that counts, the nearest last.
+    pub fn written(&self, span: Span) -> (Span, Vec<Note>) {
+        let (mut source, mut notes) = (span.source, Vec::new());
+        while let Entry::Lent { of, note } = &self.all[source.0] {
+            notes.push(note.clone());
+            source = *of;
+        }
+        (Span { source, ..span }, notes)
     }
 
     /// Line and column (both from 1, columns in characters) of the start of `span`.

@@ -8,7 +8,7 @@ use super::tables::{self, Swept};
 use crate::config::node::{Node, Value};
 use crate::config::source::Sources;
 use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Keys, Report, document};
+use crate::config::{Diagnostic, Keys, Report, document, reuse};
 use crate::stages::KINDS;
 
 /// The kept text of a resolved pipeline, parsed as TOML.
@@ -26,7 +26,9 @@ impl KeptPipeline {
     pub fn read(name: &str, text: &str) -> Result<Self, Report> {
         let mut sources = Sources::default();
         let source = sources.add(name, text);
-        match document::parse(source, text) {
+        let opened = document::parse(source, text)
+            .and_then(|mut root| reuse::open(&mut root, &mut [], &mut sources).map(|()| root));
+        match opened {
             Ok(root) => Ok(Self { name: name.to_owned(), sources, root }),
             Err(problems) => Err(Report::new(name, sources, problems)),
         }
@@ -43,7 +45,7 @@ impl KeptPipeline {
             table.entries.retain(|name, _| !["sweep", "table"].contains(&name.as_str()));
         }
         let path = self.name.as_ref();
-        let resolved = resolve::resolve(path, &self.sources, &root, KINDS, false);
+        let resolved = resolve::resolve(path, &self.sources, (&root, &[]), KINDS, false);
         resolved.pipeline.map_err(|_| self.report(resolved.problems))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! No key is written here but the names of the file's tables; the page is printed by `runner schema`.
 
-use super::schema::{of_stages, of_tables};
+use super::schema::{of_likeness, of_stages, of_tables};
 use crate::config::describe::{Form, TableReads};
 use crate::config::manual::Manual;
 
@@ -35,6 +35,11 @@ fn write(manual: &mut Manual) -> String {
     text += "\n## Stages\n\nEvery `[stages.NAME]` has a `kind`, and may have `after` and `resources`. The other keys \
              depend on the kind:\n\n";
     text += &manual.table(&stages.iter().collect::<Vec<_>>(), 3);
+    text += "\n### Stages that are like others\n\nAny stage may have these in the place of keys that the other one has (see \
+             [Pipelines](pipelines.md#writing-a-thing-once)):\n\n";
+    text += &manual.table(&of_likeness().iter().collect::<Vec<_>>(), 3);
+    text += "\n## Variables\n\nThe table `[vars]` has values by name: strings, numbers, booleans and arrays. Where a file has it, \
+             `\"${name}\"` stands for the value (see [Pipelines](pipelines.md#writing-a-thing-once)).\n";
     text += "\n## Sweeps\n\nThe table `[sweep]` (see [Sweeps](sweeps.md)):\n\n";
     text += &manual.table(&below(&whole, "sweep"), 3);
     text += "\n## Tables\n\nThe table `[table]`, or each of several `[[table]]` (see \
@@ -96,6 +101,7 @@ mod tests {
         let mut seen = Seen::new();
         of_tables().iter().for_each(|record| look(record, "", &mut seen));
         of_stages(SEED).iter().for_each(|record| look(record, "stages", &mut seen));
+        of_likeness().iter().for_each(|record| look(record, "stages", &mut seen));
         let unsaid: Vec<&String> =
             seen.iter().filter(|(_, (read, said))| *read && !said).map(|(key, _)| key).collect();
         assert!(

@@ -6,7 +6,6 @@ use super::pipeline_file::report;
 use super::resolve;
 use super::trial::Trial;
 use crate::config::node::Node;
-use crate::config::overrides::apply_all;
 use crate::config::source::Sources;
 use crate::config::sweep::{Configuration, Point};
 use crate::config::{Diagnostic, Report};
@@ -31,14 +30,11 @@ impl Origin {
         let mut first = None;
         let mut problems = Vec::new();
         for point in points {
-            let mut changed = self.root.clone();
-            let wrong = apply_all(&point.assignments, &mut changed);
-            let applied = wrong.is_empty();
-            problems.extend(wrong);
-            let resolved = resolve::resolve(&self.path, &self.sources, &changed, self.kinds, true);
+            let changed = (&self.root, point.assignments.as_slice());
+            let resolved = resolve::resolve(&self.path, &self.sources, changed, self.kinds, true);
             problems.extend(resolved.problems);
             first.get_or_insert(resolved.whole);
-            if let (Ok(pipeline), true) = (resolved.pipeline, applied) {
+            if let Ok(pipeline) = resolved.pipeline {
                 trials.push(Trial { labels: point.overrides.clone(), pipeline });
             }
         }

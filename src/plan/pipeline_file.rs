@@ -6,11 +6,11 @@ use crate::config::node::{Node, Value};
 use crate::config::overrides::Assignment;
 use crate::config::source::Sources;
 use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Keys, Report, document};
+use crate::config::{Diagnostic, Keys, Report, document, reuse};
 
 /// A file that was read, once: it may be a pipe.
 pub(super) struct PipelineFile {
-    /// Its tree, with `sets` put in.
+    /// Its tree with `sets` put in, variables and `like` still open in its stages.
     pub root: Node,
     pub sources: Sources,
     /// The `--set` arguments.
@@ -21,7 +21,7 @@ impl PipelineFile {
     /// Reads the file at `path` and puts the `--set` arguments in, in their order.
     pub fn open(path: &Path, sets: &[String]) -> Result<Self, Report> {
         let mut sources = Sources::default();
-        let mut root = match document::read(path, &mut sources) {
+        let mut root = match reuse::read(path, &mut sources) {
             Ok(root) => root,
             Err(problems) => return Err(report(path, sources, problems)),
         };
@@ -36,6 +36,10 @@ impl PipelineFile {
                 }
                 Err(wrong) => problems.extend(wrong),
             }
+        }
+        if problems.is_empty() {
+            problems
+                .extend(reuse::open(&mut root, &mut put, &mut sources).err().unwrap_or_default());
         }
         match problems.is_empty() {
             true => Ok(Self { root, sources, sets: put }),

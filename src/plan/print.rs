@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use crate::config::node::shown;
+use crate::config::overrides::TABLES;
 
-/// One table under its own header for `pipeline`, each stage, `sweep` and `table`; everything
+/// One table under its own header for `pipeline`, `vars`, each stage, `sweep` and `table`; everything
 /// below stands on one line.
 pub fn to_toml(resolved: &toml::Table) -> String {
     let mut text = String::new();
-    for name in ["pipeline", "stages", "sweep", "table"] {
+    for &name in TABLES {
         let table = match resolved.get(name) {
             Some(toml::Value::Table(table)) => table,
             Some(toml::Value::Array(tables)) => {

@@ -615,6 +615,16 @@ fn a_narrowed_sweep_keeps_the_tables_of_the_whole_one() {
     }
 }
 
+const REUSE: &str = "
+[vars]
+lr = 0.1
+
+[stages.twin]
+like = \"net\"
+without = [\"optimizer.lr\"]
+epochs = 3
+";
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -647,10 +657,10 @@ proptest! {
     fn no_text_and_no_override_makes_it_panic(
         at in 0..GOOD.len(),
         cut in 0..40_usize,
-        put in "[\\[\\]{}\"'=.,#\na-cé0]{0,6}",
+        put in "[\\[\\]{}\"'=.,#$\na-cé0]{0,6}",
         set in "[\\[\\]{}\"'=.,#\na-cé0]{0,8}",
     ) {
-        let mut text = format!("{GOOD}{SWEEP}");
+        let mut text = format!("{}{SWEEP}{REUSE}", GOOD.replace("lr = 0.1", "lr = \"${lr}\""));
         text.replace_range(at..(at + cut).min(GOOD.len()), &put);
         let held = held(text);
         for sets in [vec![], vec![set.clone()], vec![format!("stages.net.{set}")]] {

@@ -8,7 +8,7 @@ use super::sections::head;
 use super::tables::{self, Swept};
 use crate::config::describe::TableReads;
 use crate::config::schema::{share, table};
-use crate::config::{explore, sweep};
+use crate::config::{explore, reuse, sweep};
 use crate::stages::{Defaults, KINDS};
 
 /// What the readers of a whole file say of its tables, but for the stages.
@@ -19,6 +19,7 @@ pub(super) fn of_tables() -> Vec<TableReads> {
             ("sweep", "trials of the pipeline with other values"),
             ("table", "tables of the scores"),
         ]);
+        reuse::describe_file(keys);
         let head = keys.nested("pipeline", head);
         let sweep = keys.optional_nested("sweep", sweep::read);
         tables::read(keys, Swept { keys: &[], pairs: None, wrong: true, selects: true });
@@ -38,18 +39,27 @@ pub(super) fn of_stages(seed: u64) -> Vec<TableReads> {
     })
 }
 
+/// What is read of a stage that is like another one, whatever its kind.
+pub(super) fn of_likeness() -> Vec<TableReads> {
+    explore::explore(reuse::describe_stage)
+}
+
 /// The schema of a whole file.
 pub fn of_file() -> Value {
     let (stages, records) = (of_stages(0), of_tables());
     let mut schema = table(&records);
+    let mut like = table(&of_likeness());
+    // What it must have is in the other stage, and what it may have depends on the kind of that.
+    like["additionalProperties"] = true.into();
     schema["properties"]["stages"] = json!({
         "type": "object",
         "description": "the stages; one that names another as its input comes after it",
         "minProperties": 1,
-        "patternProperties": { "^[A-Za-z0-9_-]+$": table(&stages) },
+        "patternProperties": { "^[A-Za-z0-9_-]+$": { "anyOf": [table(&stages), like] } },
         "additionalProperties": false,
     });
-    schema["required"] = json!(["pipeline", "stages"]);
+    schema["required"] = json!(["pipeline"]);
+    schema["anyOf"] = json!([{ "required": ["stages"] }, { "required": ["include"] }]);
     let mut whole = json!({
         "$schema": "http://json-schema.org/draft-04/schema#",
         "title": "A pipeline of runner",
@@ -62,7 +72,10 @@ pub fn of_file() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::config::describe::Form;
     use crate::config::overrides::TABLES;
 
     #[test]
@@ -72,7 +85,26 @@ mod tests {
         for name in TABLES {
             assert!(described.contains_key(*name), "`{name}` is missing");
         }
-        assert_eq!(described.len(), TABLES.len());
+        assert!(described.contains_key("include"));
+        assert_eq!(described.len(), TABLES.len() + 1);
+    }
+
+    #[test]
+    fn every_key_that_says_the_kind_of_a_table_is_known_to_who_merges_tables() {
+        fn look(record: &TableReads, found: &mut BTreeSet<String>) {
+            found.extend(record.tag.iter().map(|tag| tag.key.clone()));
+            record.reads.values().flatten().for_each(|read| look_into(&read.form, found));
+        }
+        fn look_into(form: &Form, found: &mut BTreeSet<String>) {
+            match form {
+                Form::Leaf(_) => {}
+                Form::Table(record) | Form::Items(record, _) => look(record, found),
+                Form::Map(forms) => forms.iter().for_each(|form| look_into(form, found)),
+            }
+        }
+        let mut found = BTreeSet::new();
+        of_tables().iter().chain(&of_stages(0)).for_each(|record| look(record, &mut found));
+        assert_eq!(found, reuse::TAGS.map(str::to_owned).into());
     }
 
     #[test]

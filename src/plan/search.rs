@@ -138,6 +138,9 @@ impl Search {
                 return Err(self.origin.report(problems));
             }
         }
+        if let Some(problem) = self.other_epochs(trials) {
+            return Err(self.origin.report(vec![problem]));
+        }
         for number in self.configurations.len()..self.configurations.len() + configurations.len() {
             let at = points.iter().position(|point| point.configuration == number);
             let Some(trial) = at.map(|at| &trials[at]) else {
@@ -169,6 +172,26 @@ impl Search {
         self.configurations.extend(configurations);
         self.of.extend(points.iter().map(|point| point.configuration));
         Ok(())
+    }
+
+    /// Why halving cannot compare `trials`: a swept variable, or a stage that theirs is like, gives them other numbers of
+    /// epochs.
+    fn other_epochs(&self, trials: &[Trial]) -> Option<Diagnostic> {
+        let (Some(_), Some(given)) = (self.sweep.halving, &self.sweep.select) else { return None };
+        let before = self.progress.iter().map(|it| it.rungs.clone()).filter(|it| it.len() > 1);
+        let mut all = before.chain(trials.iter().map(|trial| self.rungs(trial)));
+        let first = all.next()?;
+        let other = all.find(|it| *it != first)?;
+        let message = format!(
+            "`[sweep.halving]` cannot compare trials of other `stages.{}.epochs`",
+            given.stage
+        );
+        let last = |rungs: &[usize]| rungs.last().copied().unwrap_or_default();
+        let label = format!("of {} epochs and of {}", last(&first), last(&other));
+        Some(
+            Diagnostic::at(given.stage_span, message, label)
+                .help("give all of them the same `epochs`"),
+        )
     }
 
     fn group(&self, trial: &Trial) -> String {

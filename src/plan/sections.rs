@@ -3,7 +3,7 @@
 use crate::config::node::{Node, Table, Value};
 use crate::config::source::Span;
 use crate::config::sweep::{self, Sweep};
-use crate::config::{Diagnostic, Gathered, Keys, Noted};
+use crate::config::{Diagnostic, Gathered, Keys, Noted, reuse};
 use crate::device::{Device, Precision};
 use crate::nn::dispatch;
 
@@ -27,6 +27,7 @@ impl<'a> Sections<'a> {
     pub fn read(root: &'a Node, problems: &mut Vec<Diagnostic>) -> Self {
         let Value::Table(table) = &root.value else { unreachable!("a TOML document is a table") };
         let mut keys = Keys::new(table, root.span);
+        reuse::know(&mut keys);
         let head = section(&mut keys, "pipeline", "name = \"...\"")
             .and_then(|(table, span)| keys.descend("pipeline", table, span, head));
         let stages = section(&mut keys, "stages.NAME", "kind = \"...\"").map(|(table, _)| table);

@@ -37,6 +37,7 @@ mod ranking;
 mod report;
 mod report_chromium;
 mod results;
+mod reuse;
 mod run;
 mod runs;
 mod sampler;

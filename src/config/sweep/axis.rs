@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::{Diagnostic, suggest};
 use super::super::node::{Node, Table, Value};
-use super::super::overrides::dotted;
+use super::super::overrides::{VARIABLES, dotted};
 use super::super::source::Span;
 use super::super::word::{Word, words, words_of};
 use super::space::{self, Space};
@@ -77,9 +77,9 @@ pub(super) fn read(key: &str, span: Span, node: &Node) -> Result<Axis, Diagnosti
     let path = path.ok_or_else(|| {
         Diagnostic::at(span, format!("`{key}` is not a dotted key"), "not a key").help(EXAMPLE)
     })?;
-    if !matches!(path[0].as_str(), "pipeline" | "stages") {
+    if !matches!(path[0].as_str(), "pipeline" | "stages" | VARIABLES) {
         let message = format!("`{key}` cannot be swept");
-        return Err(Diagnostic::at(span, message, "not below `pipeline` or `stages`"));
+        return Err(Diagnostic::at(span, message, "not below `pipeline`, `stages` or `vars`"));
     }
     Ok(Axis { key: key.to_owned(), span, path, values })
 }

@@ -12,6 +12,7 @@ mod mistakes;
 mod open_set;
 mod own_data;
 mod pairs;
+mod reuse;
 mod scene;
 mod settings;
 mod source_text;

@@ -33,8 +33,13 @@ impl Scene {
             all
         };
         let (from, to) = (filled(from), filled(to));
-        assert!(self.file.contains(&from), "`{from}` is not in {}", self.file);
-        self.file = self.file.replacen(&from, &to, 1);
+        self.put((&from, &to));
+    }
+
+    /// Changes the pipeline file, in which a `$` stands for itself.
+    pub fn put(&mut self, (from, to): (&str, &str)) {
+        assert!(self.file.contains(from), "`{from}` is not in {}", self.file);
+        self.file = self.file.replacen(from, to, 1);
     }
 
     /// The exit code, and all that the program says on both streams.
