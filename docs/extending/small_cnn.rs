@@ -16,6 +16,7 @@ fn build(ArchSettings { input, classes, .. }: ArchSettings) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
+        middle_of: None,
         classes,
         init: Init::Default,
         features: chain(

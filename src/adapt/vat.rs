@@ -179,6 +179,7 @@ mod tests {
         let spec = Spec {
             arch: "layers".into(),
             input: Chw { channels: 4, height: 1, width: 1 },
+            middle_of: None,
             classes: 3,
             init: Init::Default,
             features: vec![Named::new("features.0", Layer::Flatten)],

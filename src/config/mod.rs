@@ -14,6 +14,7 @@ pub mod manual;
 mod mention;
 pub mod node;
 pub mod overrides;
+pub mod pixels;
 mod reference;
 pub mod report;
 pub mod reuse;

@@ -4,6 +4,7 @@ use super::Watch;
 use super::dataset::Images;
 use super::error::DataError;
 use crate::bytes::Collector;
+use crate::nn::ops::Shift;
 
 /// The first row or column of the middle `part` of a side of `whole` pixels: where one pixel is left over, torchvision
 /// rounds to the even side.
@@ -11,6 +12,15 @@ fn first(whole: usize, part: usize) -> usize {
     let rest = whole - part;
     let half = rest / 2;
     if rest % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+/// How far the middle of `part` lies within images of `whole`, rows and columns.
+///
+/// # Panics
+/// When these are smaller.
+pub fn middle(whole: (usize, usize), part: (usize, usize)) -> Shift {
+    let by = |whole, part| first(whole, part).cast_signed();
+    Shift { down: by(whole.0, part.0), right: by(whole.1, part.1) }
 }
 
 /// The middle of every image, at `height` x `width`.

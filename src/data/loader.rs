@@ -54,20 +54,22 @@ pub fn batch<'a>(
 /// # Panics
 /// When the images differ in size, an index lies beyond them, or there are fewer changes than indices.
 pub fn changed(images: &Images, indices: &[usize], changes: &[PixelChanges]) -> Images {
-    let (height, width) = size(images);
-    let length = images.channels * height * width;
-    let changed: Vec<Vec<u8>> = indices
-        .par_iter()
-        .enumerate()
-        .map(|(row, index)| {
-            let values = images.pixels[index * length..(index + 1) * length].to_vec();
-            let mut pixels = Pixels { values, height, width, channels: images.channels };
+    let (channels, (height, width)) = (images.channels, size(images));
+    let after = changes.iter().fold((height, width), |size, changes| changes.size_after(size));
+    let (length, length_after) = (channels * height * width, channels * after.0 * after.1);
+    let mut bytes = vec![0; indices.len() * length_after];
+    bytes.par_chunks_exact_mut(length_after.max(1)).zip(indices).enumerate().for_each_init(
+        Vec::new,
+        |values, (row, (changed, index))| {
+            values.clear();
+            values.extend_from_slice(&images.pixels[index * length..(index + 1) * length]);
+            let mut pixels = Pixels { values: std::mem::take(values), height, width, channels };
             augment::change(&mut pixels, changes, row);
-            assert_eq!(pixels.values.len(), length, "a change keeps the size");
-            pixels.values
-        })
-        .collect();
-    Images::same(images.channels, (height, width), changed.concat())
+            changed.copy_from_slice(&pixels.values);
+            *values = pixels.values;
+        },
+    );
+    Images::same(channels, after, bytes)
 }
 
 /// The bytes of the images at `indices`, `[N, H, W, C]`.

@@ -178,6 +178,7 @@ impl Architecture {
                 self.with_bottleneck(Spec {
                     arch: "layers".into(),
                     input,
+                    middle_of: None,
                     classes,
                     init: Init::Default,
                     features: numbered(&Part::FEATURES, &features),

@@ -232,6 +232,11 @@ impl Model {
         &self.spec
     }
 
+    /// Says which larger images it takes the middle of: see [`Spec::middle_of`].
+    pub fn set_middle_of(&mut self, whole: Option<(usize, usize)>) {
+        self.spec.middle_of = whole;
+    }
+
     /// The operations of the device that its tensors live on.
     pub fn ops(&self) -> &Backend {
         &self.ops

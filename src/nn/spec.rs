@@ -222,6 +222,8 @@ pub struct Spec {
     pub arch: String,
     /// Shape of an input image.
     pub input: Chw,
+    /// Height and width of larger images whose middle it takes as well: those that it was trained on crops of.
+    pub middle_of: Option<(usize, usize)>,
     /// Number of classes.
     pub classes: usize,
     /// How fresh weights are drawn.
@@ -256,7 +258,7 @@ impl Spec {
     /// PyTorch's `nn.Sequential` at its place names them. Also says how the names of what is new begin.
     #[must_use]
     pub fn with_head(mut self, head: &[Layer], input: Chw, classes: usize) -> (Self, String) {
-        (self.input, self.classes) = (input, classes);
+        (self.input, self.middle_of, self.classes) = (input, None, classes);
         if head.is_empty() {
             let weighted = |named: &&mut Named| {
                 matches!(named.layer, Layer::Linear { .. } | Layer::Conv2d { .. })

@@ -14,6 +14,8 @@ use super::spec::{Init, Named, Part, Spec, two_heads};
 struct SpecFile {
     arch: String,
     input: Chw,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    middle_of: Option<(usize, usize)>,
     classes: usize,
     init: Init,
     features: Vec<Named>,
@@ -37,12 +39,22 @@ impl<'de> Deserialize<'de> for Spec {
 
 impl From<Spec> for SpecFile {
     fn from(spec: Spec) -> Self {
-        let Spec { arch, input, classes, init, features, mut heads } = spec;
+        let Spec { arch, input, middle_of, classes, init, features, mut heads } = spec;
         let mut take = |part| heads.shift_remove(&part).unwrap_or_default();
         let (classifier, domain_classifier) = (take(Part::CLASSIFIER), take(Part::DOMAIN));
         let heads = heads.into_iter().map(|(part, layers)| (part.name().to_owned(), layers));
         let heads = heads.collect();
-        Self { arch, input, classes, init, features, classifier, domain_classifier, heads }
+        Self {
+            arch,
+            input,
+            middle_of,
+            classes,
+            init,
+            features,
+            classifier,
+            domain_classifier,
+            heads,
+        }
     }
 }
 
@@ -50,7 +62,7 @@ impl TryFrom<SpecFile> for Spec {
     type Error = String;
 
     fn try_from(file: SpecFile) -> Result<Self, String> {
-        let SpecFile { arch, input, classes, init, features, .. } = file;
+        let SpecFile { arch, input, middle_of, classes, init, features, .. } = file;
         let mut heads = two_heads(file.classifier, file.domain_classifier);
         for (name, layers) in file.heads {
             let part = Part::from(name);
@@ -59,7 +71,7 @@ impl TryFrom<SpecFile> for Spec {
             }
             heads.insert(part, layers);
         }
-        Ok(Self { arch, input, classes, init, features, heads })
+        Ok(Self { arch, input, middle_of, classes, init, features, heads })
     }
 }
 

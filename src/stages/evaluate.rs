@@ -1,5 +1,6 @@
 //! `evaluate`: scores models on labelled splits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::classes::{Uses, meet, note};
@@ -238,7 +239,7 @@ impl ScoringRun<'_> {
     fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { stage, context } = self;
         let mut rows = Vec::new();
-        let mut accuracies = Vec::new();
+        let (mut accuracies, mut parts) = (Vec::new(), BTreeSet::new());
         let (mut pictures, mut numbering) = (Pictures::default(), Numbering::default());
         // Said before hours of work, not after those on the first pairs.
         stage.compare_classes(context)?;
@@ -252,6 +253,7 @@ impl ScoringRun<'_> {
                 let mut rated = Rated::open(&context.input(&model.key).path, ops)?;
                 if let Rated::Network(saved) = &rated {
                     set.check(saved.model.spec(), &dataset.key)?;
+                    parts.extend(set.part(saved.model.spec()));
                 }
                 let name = format!("@{}", model.key);
                 let (known, found) = (rated.classes().to_vec(), &set.dataset.classes);
@@ -330,13 +332,14 @@ impl ScoringRun<'_> {
             boundary.save(context, ops, &stage.models, &scored)?;
         }
         stage.look_at_features(context, ops, &scored, &mut rows)?;
-        let summary = format!(
+        let mut summary = format!(
             "{} models on {} splits, accuracy {:.1} to {:.1} %",
             stage.models.len(),
             stage.on.len(),
             100.0 * accuracies.iter().copied().fold(f64::INFINITY, f64::min),
             100.0 * accuracies.iter().copied().fold(0.0, f64::max),
         );
+        parts.iter().for_each(|part| summary += &format!(", {part}"));
         Ok(Outcome { metrics: Metrics::Scores(rows), summary, timings: Vec::new() })
     }
 }
@@ -366,7 +369,7 @@ fn score(
         Rated::Predictions(predictions) => return predicted(predictions, set, phase, &mut done),
     };
     let frozen = frozen(context, model, set)?;
-    let inputs = Inputs::new(model.ops(), &split.images, &set.dataset).after(frozen);
+    let inputs = Inputs::new(model, &split.images, &set.dataset).after(frozen);
     evaluate(model, &inputs, &split.labels, done)
         .map_err(|error| Failure::new(format!("the device failed: {error:?}")))?
         .ok_or(Halt::Interrupted)

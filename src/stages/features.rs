@@ -83,10 +83,11 @@ impl LayerFeatures {
         let set = context.dataset("input")?;
         let entry = entry(&model, self.layer.as_deref())?;
         let width = model.entry_shape(entry).len();
-        let mut splits = IndexMap::new();
+        let (mut splits, mut part) = (IndexMap::new(), None);
         for name in set.splits.keys() {
             let opened = OpenedSplit::of(set.clone(), name);
             opened.check(model.spec(), "input")?;
+            part = part.or(opened.part(model.spec()));
             let count = opened.split().len();
             let mut rows =
                 Collector::new(count * width * size_of::<f32>()).map_err(DataError::spilled)?;
@@ -113,6 +114,8 @@ impl LayerFeatures {
             source: "computed".into(),
         });
         let features = Dataset::plain(set.classes, width, splits, provenance);
-        Outcome::of_dataset(&features, context)
+        let mut outcome = Outcome::of_dataset(&features, context)?;
+        outcome.summary.extend(part.map(|part| format!(", of {part}")));
+        Ok(outcome)
     }
 }

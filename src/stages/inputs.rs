@@ -67,10 +67,18 @@ pub(super) fn misfits(spec: &Spec, data: &DatasetShape, key: &str) -> Vec<Proble
     }
     if let Some((height, width)) = data.size
         && (height, width) != (input.height, input.width)
+        && spec.middle_of != data.size
     {
         let (h, w) = (input.height, input.width);
+        let takes = match spec.middle_of {
+            None => format!("the model takes {h}x{w} images"),
+            Some((rows, columns)) => {
+                format!("the model takes {h}x{w} images, or the middle of {rows}x{columns} ones")
+            }
+        };
+        let (h, w) = spec.middle_of.unwrap_or((h, w));
         problems.push(
-            Problem::at(key, format!("the model takes {h}x{w} images, these are {height}x{width}"))
+            Problem::at(key, format!("{takes}, these are {height}x{width}"))
                 .help(format!("a `normalize` stage with `resize = [{h}, {w}]` changes the size")),
         );
     }
@@ -105,6 +113,13 @@ impl OpenedSplit {
     /// Its images without their labels.
     pub(super) fn unlabelled(&self) -> Unlabelled<'_> {
         self.split().unlabelled(&self.dataset)
+    }
+
+    /// In words, what part of its images a network takes, where that is not all of them.
+    pub(super) fn part(&self, spec: &Spec) -> Option<String> {
+        let (height, width) = spec.middle_of.filter(|_| self.shape().size == spec.middle_of)?;
+        let (h, w) = (spec.input.height, spec.input.width);
+        Some(format!("the middle {h}x{w} of images of {height}x{width}"))
     }
 
     /// What is known now that it was read.

@@ -49,7 +49,7 @@ pub(super) fn through(
     entry: EntryLayer,
     indices: &[usize],
 ) -> Result<Tensor, Failure> {
-    let inputs = Inputs::new(model.ops(), &set.split().images, &set.dataset);
+    let inputs = Inputs::new(model, &set.split().images, &set.dataset);
     let x =
         model.take_in(EntryLayer::IMAGES, inputs.batch(indices), indices.len()).map_err(failed)?;
     model.features_up_to(entry, &x).map_err(failed)

@@ -12,7 +12,7 @@ use super::{
     Product, Stage,
 };
 use crate::config::node::{Node, Value};
-use crate::config::source::Span;
+use crate::config::pixels::{self, LARGEST, SIZE, length, sides, two_lengths};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
 use crate::data::convert::to_channels;
 use crate::data::crop::center_crop;
@@ -53,11 +53,6 @@ enum PerChannel {
     /// That of the train split.
     Auto,
 }
-
-const LARGEST: usize = 16_384;
-
-/// What two numbers of pixels are, the usual way.
-const SIZE: &str = "height and width";
 
 /// A word for the numbers of three channels, and what it stands for.
 struct Preset {
@@ -103,7 +98,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = new_size(keys);
-    let center_crop = crop(keys);
+    let center_crop = pixels::height_and_width(keys, "center_crop");
     let pad = border(keys);
     let channels = keys
         .count("channels", 1..=3)
@@ -121,31 +116,6 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         mean: mean?,
         std: std?,
     }))
-}
-
-/// Two numbers of pixels from `least` on, which mean `about`, or one number for both, as a schema has them.
-fn sides(least: usize, about: &str) -> [serde_json::Value; 2] {
-    let side = json!({ "type": "integer", "minimum": least, "maximum": LARGEST });
-    let both = json!({ "type": "array", "items": side, "minItems": 2, "maxItems": 2,
-        "description": about });
-    [both, side]
-}
-
-/// The value at `key` that `read` finds in it; what is wrong with any other one, `problem` says.
-fn pixels<T>(
-    keys: &mut Keys,
-    key: &'static str,
-    schema: impl FnOnce() -> serde_json::Value,
-    read: impl FnOnce(&Node) -> Option<T>,
-    problem: impl FnOnce(Span, String) -> Diagnostic,
-) -> Result<Option<T>, Noted> {
-    keys.may_be(key, schema);
-    let Some(node) = keys.node(key) else { return Ok(None) };
-    let Some(found) = read(node) else {
-        return Err(keys.problem(problem(node.span, format!("found {}", node.shown()))));
-    };
-    keys.record(key, node.to_toml());
-    Ok(Some(found))
 }
 
 /// `resize = 32`, `resize = [32, 48]`, height and width, or `resize = { shorter = 256 }`.
@@ -166,7 +136,7 @@ fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
         }
         _ => two_lengths(node, 1).map(|(height, width)| NewSize::Fixed(height, width)),
     };
-    pixels(keys, "resize", schema, read, |span, found| {
+    pixels::read(keys, "resize", schema, read, |span, found| {
         let message = format!("`resize` must be a height and a width from 1 to {LARGEST} pixels");
         Diagnostic::at(span, message, found).help(
             "write `resize = [32, 32]`, or `resize = 32` for the same; `resize = { shorter = 256 }` keeps the \
@@ -175,23 +145,11 @@ fn new_size(keys: &mut Keys) -> Result<Option<NewSize>, Noted> {
     })
 }
 
-/// `center_crop = 224` or `center_crop = [224, 224]`, height and width.
-fn crop(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
-    let (schema, read) =
-        (|| json!({ "anyOf": sides(1, SIZE) }), |node: &Node| two_lengths(node, 1));
-    pixels(keys, "center_crop", schema, read, |span, found| {
-        let message =
-            format!("`center_crop` must be a height and a width from 1 to {LARGEST} pixels");
-        Diagnostic::at(span, message, found)
-            .help("write `center_crop = [224, 224]`, or `center_crop = 224` for the same")
-    })
-}
-
 /// `pad = 6` or `pad = [2, 6]`, rows and columns.
 fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
     let schema =
         || json!({ "anyOf": sides(0, "rows above and below, and columns left and right") });
-    pixels(
+    pixels::read(
         keys,
         "pad",
         schema,
@@ -203,28 +161,6 @@ fn border(keys: &mut Keys) -> Result<Option<(usize, usize)>, Noted> {
                 .help("write `pad = 6` for all sides, or `pad = [2, 6]` for rows and columns")
         },
     )
-}
-
-/// Two numbers of pixels from `least` on, or one for both.
-fn two_lengths(node: &Node, least: usize) -> Option<(usize, usize)> {
-    let length = |node| length(node, least);
-    match &node.value {
-        Value::Array(items) => match items.as_slice() {
-            [first, second] => length(first).zip(length(second)),
-            _ => None,
-        },
-        _ => length(node).map(|length| (length, length)),
-    }
-}
-
-/// A number of pixels from `least` on.
-fn length(node: &Node, least: usize) -> Option<usize> {
-    match node.value {
-        Value::Integer(length) => {
-            usize::try_from(length).ok().filter(|length| (least..=LARGEST).contains(length))
-        }
-        _ => None,
-    }
 }
 
 /// `mean = 0.5`, `mean = [0.5, 0.5, 0.5]`, `mean = "auto"` or `mean = "imagenet"`.

@@ -104,6 +104,7 @@ fn label(context: &Context, ops: &Backend) -> Result<Outcome, Halt> {
     let labelled = labelled(images, (split, labels), classes, &set.dataset.provenance);
     let mut outcome = Outcome::of_dataset(&labelled, context)?;
     outcome.summary += &most(&labelled);
+    outcome.summary.extend(set.part(model.spec()).map(|part| format!(", by {part}")));
     Ok(outcome)
 }
 

@@ -1,6 +1,7 @@
 //! What `pretrain` and `finetune` have in common: their settings, and how these are checked against each
 //! other and against what comes in.
 
+mod crops;
 mod network;
 mod run;
 mod task;
@@ -228,16 +229,29 @@ impl Training {
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
         let method = &*self.method;
-        let mut shape = self.source.describe(inputs, method).map_err(|problem| vec![problem])?;
+        let train = self.seen(inputs.dataset("train"));
+        let shape = self.source.describe(inputs, &train, method);
+        let mut shape = shape.map_err(|problem| vec![problem])?;
+        let learned = inputs.dataset(self.learns_from());
+        if self.crop(&learned).is_some() && learned.size.is_none() {
+            // Then it is not known what larger images the network takes.
+            shape.spec = None;
+        }
+        if let Some(spec) = &mut shape.spec {
+            spec.middle_of = self.middle_of(spec, &learned);
+        }
         self.source.add_heads(&mut shape, method).map_err(|problem| vec![problem])?;
         let ModelShape { spec, mut classes, heads, frozen } = shape;
         let mut problems = Vec::new();
         for (key, uses) in self.sets() {
             let set = inputs.dataset(key);
             problems.extend(self.without_pixels(&set, key));
-            if let Some(spec) = &spec {
+            let miscropped = self.miscropped(spec.as_ref(), &set, key);
+            // A crop of another size says it all.
+            if let Some(spec) = spec.as_ref().filter(|_| miscropped.is_empty()) {
                 problems.extend(misfits(spec, &set, key));
             }
+            problems.extend(miscropped);
             let of_model = (spec.as_ref(), classes.as_deref());
             problems.extend(unlike_classes(of_model, &set, key, uses));
             if let (Some(known), Some(found), true) = (&mut classes, &set.names, key == "train")
@@ -255,7 +269,6 @@ impl Training {
             problems.extend(misfit(&*self.method, spec));
             problems.extend(without_batch_norm(&self.settings, &spec.only(&heads)));
         }
-        let train = inputs.dataset("train");
         problems.extend(self.too_few_classes(&train));
         let found = train.names.unwrap_or_default();
         problems.extend(classes.as_ref().and_then(|known| self.without_unknown(known, &found)));

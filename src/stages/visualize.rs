@@ -6,7 +6,6 @@ use super::{
     Context, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem, Product, Stage,
 };
 use crate::config::{Keys, Noted, Wants};
-use crate::data::loader;
 use crate::data::picture::Tiles;
 use crate::metrics::{Metrics, ModelRow};
 use crate::nn::Backend;
@@ -16,6 +15,7 @@ use crate::nn::ops::{Dims, OpError};
 use crate::nn::spec::Layer;
 use crate::nn::{Model, Saved};
 use crate::progress::Unit;
+use crate::train::Inputs;
 
 pub(super) const KIND: Kind = Kind {
     name: "visualize",
@@ -126,7 +126,7 @@ impl DrawingRun<'_> {
         for index in &stage.indices {
             context.check_cancelled()?;
             let (normalisation, images) = (set.dataset.normalisation(), &set.split().images);
-            let values = loader::batch(normalisation, images, &[*index]);
+            let values = Inputs::new(&model, images, normalisation).values(&[*index], &[]);
             let input = model.spec().input;
             let tiles = Tiles {
                 channels: input.channels,
@@ -164,7 +164,9 @@ impl DrawingRun<'_> {
             }
             context.progress.advance(1);
         }
-        let (metrics, summary) = (Metrics::Layers(rows), format!("{pictures} pictures"));
+        let part = set.part(model.spec()).map(|part| format!(", of {part}"));
+        let summary = format!("{pictures} pictures{}", part.unwrap_or_default());
+        let (metrics, summary) = (Metrics::Layers(rows), summary);
         Ok(Outcome { metrics, summary, timings: Vec::new() })
     }
 }

@@ -273,7 +273,7 @@ impl FrozenPass<'_> {
         let together = (TOGETHER / (input * size_of::<f32>())).clamp(16, 1024) / 16 * 16;
         self.watch.progress.begin("frozen layers", Some(count as u64), Unit::Images);
         let all: Vec<usize> = (0..count).collect();
-        let inputs = Pictures::new(self.model.ops(), self.images, self.normalisation);
+        let inputs = Pictures::new(self.model, self.images, self.normalisation);
         for indices in all.chunks(together) {
             self.watch.check()?;
             let batch = inputs.batch(indices);

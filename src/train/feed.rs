@@ -10,8 +10,8 @@ use super::settings::TrainingSettings;
 use crate::data::augment::Augment;
 use crate::data::augment::mixup::Mix;
 use crate::data::view::{Domain, ViewKind, ViewRequest, hide_blocks};
-use crate::nn::EntryLayer;
-use crate::nn::ops::{Backend, Input, PixelChanges};
+use crate::nn::ops::{Input, PixelChanges};
+use crate::nn::{EntryLayer, Model};
 use crate::random;
 
 /// The batches of one epoch, in the orders drawn for it.
@@ -64,11 +64,11 @@ pub struct DomainInputs<'a> {
 }
 
 impl<'a> DomainInputs<'a> {
-    /// Those of `data`, for networks on the device of `ops`.
-    pub fn of(ops: &Backend, data: &Data<'a>) -> Self {
-        let source = data.source.map(|(dataset, split)| Inputs::new(ops, &split.images, dataset));
+    /// Those of `data`, for networks like `model`.
+    pub fn of(model: &Model, data: &Data<'a>) -> Self {
+        let source = data.source.map(|(dataset, split)| Inputs::new(model, &split.images, dataset));
         let target = data.target.as_ref();
-        let target = target.map(|it| Inputs::new(ops, it.images(), it.normalisation()));
+        let target = target.map(|it| Inputs::new(model, it.images(), it.normalisation()));
         Self { source, target }
     }
 }
@@ -208,7 +208,7 @@ impl DomainFeed<'_> {
             ViewKind::Augmented => self.input(&self.look(&purpose, self.augment, drawn)),
             ViewKind::Own(augment) => self.input(&self.look(&purpose, Some(&**augment), drawn)),
             ViewKind::Masked { block, ratio } => {
-                let size = self.inputs.images().size().expect("a batch has images of one size");
+                let size = self.inputs.size();
                 let mut values = match images {
                     Input::Values(values) => values.clone(),
                     Input::Pixels { .. } | Input::Kept { .. } => self.values(look),
@@ -267,7 +267,6 @@ mod tests {
     use crate::config::testing::read_lines;
     use crate::data::augment::{self, Pixels};
     use crate::data::{Dataset, Images, Split, loader};
-    use crate::nn::ops::CpuOps;
     use crate::train::tiny;
 
     /// The changes of a line of TOML.
@@ -290,7 +289,7 @@ mod tests {
     }
 
     fn inputs<'a>(data: &Data<'a>) -> DomainInputs<'a> {
-        DomainInputs::of(&CpuOps::shared(), data)
+        DomainInputs::of(&tiny::model(), data)
     }
 
     /// What the processor takes.

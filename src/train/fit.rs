@@ -118,7 +118,7 @@ impl<'a> TrainingLoop<'a> {
         let optimizer = OptimizerState::with_rates(rates, &model, &learns)?;
         let mut bench = Bench::new(model, optimizer, settings);
         let learner = method.begin(&mut bench)?;
-        let inputs = TrainingInputs::of(bench.ops(), data, FrozenOutputs::default());
+        let inputs = TrainingInputs::of(bench.model(NetId::MAIN), data, FrozenOutputs::default());
         Ok(Self {
             bench,
             learner,
@@ -153,7 +153,7 @@ impl<'a> TrainingLoop<'a> {
         let changes = self.settings.augment.is_some() || !self.needs.views.is_empty();
         let model = self.bench.model_mut(NetId::MAIN);
         let frozen = FrozenOutputs::of(model, self.data, changes, caching, self.watch)?;
-        self.inputs = TrainingInputs::of(self.bench.ops(), self.data, frozen);
+        self.inputs = TrainingInputs::of(model, self.data, frozen);
         self.times.frozen += start.elapsed().as_secs_f64();
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::activations::Activations;
 use super::pictures::Pictures;
 use crate::data::{Images, Normalisation, loader};
-use crate::nn::EntryLayer;
 use crate::nn::ops::{Backend, Input, KeptRows, KeptSet, OpError, PixelChanges, SetRows};
+use crate::nn::{EntryLayer, Model};
 
 /// The images of a set, and how they get into a network.
 #[derive(Debug, Clone)]
@@ -20,13 +20,14 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Images that go into networks on the device of `ops`.
+    /// Images that go into `model` and networks like it. Of larger ones than it takes the middle goes in, where they are not
+    /// changed otherwise.
     pub fn new(
-        ops: &Backend,
+        model: &Model,
         images: &'a Images,
         normalisation: impl Into<Normalisation<'a>>,
     ) -> Self {
-        let pictures = Pictures::new(ops, images, normalisation);
+        let pictures = Pictures::new(model, images, normalisation);
         Self { pictures, activations: None, kept: None }
     }
 
@@ -74,13 +75,26 @@ impl<'a> Inputs<'a> {
         self.pictures.images
     }
 
+    /// Rows and columns of what the network takes.
+    ///
+    /// # Panics
+    /// When the images differ in size.
+    pub fn size(&self) -> (usize, usize) {
+        self.pictures.size()
+    }
+
     /// Those at `indices`.
     ///
     /// # Panics
     /// When the images differ in size, or an index lies beyond them.
     pub fn batch(&self, indices: &[usize]) -> Input {
         if let Some(set) = &self.kept {
-            return Input::Kept { set: set.clone(), rows: KeptRows::plain(indices) };
+            let changes = match &self.activations {
+                Some(_) => Vec::new(),
+                None => self.pictures.middles(indices.len()),
+            };
+            let rows = KeptRows { places: indices.to_vec(), changes };
+            return Input::Kept { set: set.clone(), rows };
         }
         match &self.activations {
             Some(activations) => Input::Values(activations.batch(indices)),

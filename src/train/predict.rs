@@ -1,7 +1,7 @@
 //! The classes that a network takes images for, or mixes of two images, as at test time. Labels cannot reach it.
 
 use super::inputs::Inputs;
-use crate::data::{Unlabelled, loader};
+use crate::data::Unlabelled;
 use crate::metrics::label_free::mixval::SHARE;
 use crate::nn::ops::{Input, OpError, argmax};
 use crate::nn::{EntryLayer, Model};
@@ -20,7 +20,7 @@ pub fn predict(
     done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<u32>>, OpError> {
     let all: Vec<usize> = (0..images.len()).collect();
-    let inputs = Inputs::new(model.ops(), images.images(), images.normalisation());
+    let inputs = Inputs::new(model, images.images(), images.normalisation());
     classes(model, &all, |part| inputs.batch(part), done)
 }
 
@@ -35,13 +35,14 @@ pub fn predict_mixes(
     pairs: &[(usize, usize)],
     done: impl FnMut(usize) -> bool,
 ) -> Result<Option<Vec<u32>>, OpError> {
-    classes(model, pairs, |part| Input::Values(mixed(images, part)), done)
+    let inputs = Inputs::new(model, images.images(), images.normalisation());
+    classes(model, pairs, |part| Input::Values(mixed(&inputs, part)), done)
 }
 
 /// Mixes of normalised images, `[N, C, H, W]`.
-fn mixed(images: Unlabelled, pairs: &[(usize, usize)]) -> Vec<f32> {
+fn mixed(inputs: &Inputs, pairs: &[(usize, usize)]) -> Vec<f32> {
     let (first, second): (Vec<usize>, Vec<usize>) = pairs.iter().copied().unzip();
-    let batch = |indices: &[usize]| loader::batch(images.normalisation(), images.images(), indices);
+    let batch = |indices: &[usize]| inputs.values(indices, &[]);
     let mut values = batch(&first);
     for (value, other) in values.iter_mut().zip(batch(&second)) {
         *value = SHARE * *value + (1.0 - SHARE) * other;
@@ -72,7 +73,7 @@ fn classes<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, Images, Split};
+    use crate::data::{Dataset, Images, Split, loader};
     use crate::nn::ops::Dims;
     use crate::train::tiny;
 
@@ -81,7 +82,8 @@ mod tests {
         let dataset = Dataset { mean: vec![0.5], std: vec![0.25], ..tiny::dataset() };
         let images = Images::same(1, (1, 2), vec![255, 0, 0, 0]);
         let split = Split { images, labels: vec![0, 1] };
-        let values = mixed(split.unlabelled(&dataset), &[(0, 1), (1, 0), (0, 0)]);
+        let inputs = Inputs::new(&tiny::model(), &split.images, &dataset);
+        let values = mixed(&inputs, &[(0, 1), (1, 0), (0, 0)]);
         // Normalised, white is 2 and black is -2.
         let expected = [0.55 * 2.0 - 0.45 * 2.0, -2.0, 0.45 * 2.0 - 0.55 * 2.0, -2.0, 2.0, -2.0];
         for (value, expected) in values.iter().zip(expected) {
@@ -98,6 +100,7 @@ mod tests {
         let found = predict(&mut model, images, |_| true).unwrap().unwrap();
         let pairs = [(0, 3), (1, 5), (4, 2)];
         let of_mixes = predict_mixes(&mut model, images, &pairs, |_| true).unwrap().unwrap();
+        let inputs = Inputs::new(&model, &split.images, &dataset);
         // One image at a time.
         let mut alone = |values: Vec<f32>| {
             let dims = Dims::Rows(1, values.len());
@@ -109,7 +112,7 @@ mod tests {
             assert_eq!(*class, alone(loader::batch(&dataset, &split.images, &[at])), "image {at}");
         }
         for (pair, class) in pairs.iter().zip(&of_mixes) {
-            assert_eq!(*class, alone(mixed(images, &[*pair])), "mix {pair:?}");
+            assert_eq!(*class, alone(mixed(&inputs, &[*pair])), "mix {pair:?}");
         }
         assert_eq!((found.len(), of_mixes.len()), (6, 3));
     }

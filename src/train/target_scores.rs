@@ -127,7 +127,7 @@ fn outputs(
     let purpose = format!("target scores {domain}");
     let drawn = loader::drawn(0, &purpose, images.len(), images_for(width));
     let mut all = Outputs { classes, width, ..Outputs::default() };
-    let inputs = Inputs::new(model.ops(), images, normalisation);
+    let inputs = Inputs::new(model, images, normalisation);
     for indices in drawn.chunks(BATCH) {
         watch.check()?;
         let x = model.take_in(EntryLayer::IMAGES, inputs.batch(indices), indices.len())?;

@@ -53,7 +53,7 @@ mod tests {
         let (dataset, split, cancel) = (tiny::dataset(), tiny::split(), AtomicBool::new(false));
         let watch = Watch { progress: &Silent, cancel: &cancel };
         let features = |model: &mut Model, domain| {
-            let inputs = Inputs::new(model.ops(), &split.images, &dataset);
+            let inputs = Inputs::new(model, &split.images, &dataset);
             whole_set(model, domain, &inputs, &watch).unwrap().features
         };
         let mut model = tiny::model();

@@ -230,6 +230,11 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
         "augment=[\"flip\", \"random_crop\", { kind = \"mixup\", alpha = 0.4 }]",
         "label_smoothing=0.1",
     ]));
+    // Crops of another size, and a network that takes the middle of whole images.
+    cases.push(net(&[
+        "augment=[{ kind = \"random_crop\", size = 10, padding = 1 }, { kind = \"resized_crop\", size = 9 }]",
+        "keep_best=\"loss\"",
+    ]));
     // An epoch's validation decides the next one's rate, and which weights are kept.
     let mut goes_by_validation = net(&[
         "schedule={ kind = \"reduce_on_plateau\", patience = 0, threshold = 0.9 }",

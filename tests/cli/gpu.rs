@@ -253,6 +253,46 @@ fn a_step_sends_places_labels_and_what_was_drawn_for_changes_and_no_images_but_m
     assert!(frozen < 1000, "{frozen} bytes");
 }
 
+/// Of images that stay on the GPU; the bytes of every crop are compared with the host's in `tests/goldens/augment.rs`.
+#[test]
+fn crops_of_another_size_and_the_middle_of_whole_images_are_taken_on_a_gpu_as_on_the_processor() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    let crops = [
+        "stages.net.augment=[{ kind = \"resized_crop\", size = 10 }, \"flip\"]",
+        "stages.adapted.augment=[{ kind = \"random_crop\", size = 10 }]",
+    ];
+    let sets = [&[GPU][..], &crops].concat();
+    let Some((said, first)) = run(root, "first", &sets, &[]) else { return };
+    assert!(said.contains("the middle 10x10 of images of 12x12"), "{said}");
+    let host = ["run", "photos.toml", "--store", "cpu", "--results", "cpu-results"];
+    let host = [&host[..], &["--set", crops[0], "--set", crops[1]]].concat();
+    assert!(runner(root, &host).status.success());
+    let (ours, theirs) = (losses(root, "first-results"), losses(root, "cpu-results"));
+    assert_eq!((ours.len(), theirs.len()), (2, 2));
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!((ours - theirs).abs() < 1e-3 + 0.05 * theirs, "{ours} and {theirs}");
+    }
+    for (name, settings) in [
+        ("order", [("SHIM_ORDER", "2"), ("STAND_IN_GRAPH_ORDER", "random:1")]),
+        ("code", [NEVER, ("SHIM_COPIES", "late")]),
+        ("calls", [("STAND_IN_GRAPHS", "0"), ("RUNNER_REPEATS", "checked")]),
+    ] {
+        assert_eq!(run(root, name, &sets, &settings).unwrap().1, first, "{name}");
+    }
+    // Steps are repeated as ever: they wait for nothing and ask for no memory.
+    let of = |name: &str, steps: i64| {
+        let steps = format!("stages.net.steps_per_epoch={steps}");
+        let few = ["stages.net.epochs=1", "stages.adapted.epochs=1"];
+        counts(root, name, &[&sets[..], &[&steps], &few].concat()).unwrap()
+    };
+    let (few, many) = (of("few", 40), of("many", 100));
+    for what in ["launches", "allocations", "synchronisations"] {
+        assert_eq!(many.get(what), few.get(what), "{what}: {few:?} {many:?}");
+    }
+}
+
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
 fn a_training_that_was_killed_on_a_gpu_goes_on_to_the_same_bytes() {

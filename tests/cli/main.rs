@@ -12,6 +12,7 @@ mod backends;
 mod check;
 mod classes;
 mod command;
+mod crops;
 mod docs;
 mod epoch;
 mod evaluate;

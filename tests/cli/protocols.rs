@@ -62,16 +62,22 @@ fn the_protocol_of_tllib_runs_on_a_stand_in_and_plans_all_pairs() {
         "stages.imagenet={ kind = \"download\", source = \"file:weights.safetensors\", format = \"weights\", \
          model = { arch = \"mobilenet_v2\", classes = 1000 } }"
             .to_owned(),
-        "stages.source_images.resize=32".to_owned(),
-        "stages.target_images.resize=32".to_owned(),
+        "stages.source_images.resize=40".to_owned(),
+        "stages.target_images.resize=40".to_owned(),
     ];
     let methods = ["source_only", "dan", "jan", "dann", "cdan", "mcc", "mdd", "afn", "mcd"];
     settings.extend(methods.iter().flat_map(|stage| one_step(stage)));
+    // 32 of 40 pixels, as 224 of 256.
+    settings.extend(methods.iter().map(|stage| {
+        let kind = if *stage == "afn" { "random_crop" } else { "resized_crop" };
+        format!("stages.{stage}.augment=[{{ kind = \"{kind}\", size = 32 }}, \"flip\"]")
+    }));
     // All six pairs are planned; one of them runs.
     let with = |verb: &str, more: &[&str]| succeeds(root, (verb, file), &settings, more);
     let plan = with("plan", &["--sweep"]);
     assert!(plan.contains("6 trials: "), "{plan}");
-    with("run", &["--set", "stages.source_images.input=\"dslr\""]);
+    let said = with("run", &["--set", "stages.source_images.input=\"dslr\""]);
+    assert!(said.contains("the middle 32x32 of images of 40x40"), "{said}");
     // The tables are of the whole sweep; a plain run leaves its scores.
     let scores = root.join("results/office31-tllib/latest/score.csv");
     let scores = fs::read_to_string(scores).unwrap();

@@ -28,6 +28,12 @@ def main():
         "hue 0.25": F.adjust_hue(image, 0.25),
         "hue -0.4": F.adjust_hue(image, -0.4),
     }
+    # The parts and sizes that the test has.
+    part = (1, 2, 5, 4)
+    for height, width in [(3, 2), (5, 4), (9, 8)]:
+        changed[f"resize {height}"] = F.resized_crop(image, *part, [height, width], antialias=True)
+    changed["crop 0"] = F.crop(image, -1, 2, 4, 7)
+    changed["middle 0"] = F.center_crop(image, [3, 4])
     rows = {name: it.permute(1, 2, 0).flatten().tolist() for name, it in changed.items()}
     rows["image"] = image.permute(1, 2, 0).flatten().tolist()
     path = pathlib.Path(__file__).with_suffix(".json")

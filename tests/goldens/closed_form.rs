@@ -33,6 +33,7 @@ fn model(ops: &Backend) -> Model {
     let spec = Spec {
         arch: "layers".to_owned(),
         input: Chw { channels: 1, height: 1, width: WIDTH },
+        middle_of: None,
         classes: CLASSES,
         init: Init::Default,
         features: vec![Named::new("features.0", Layer::Flatten)],

@@ -40,6 +40,7 @@ fn model(ops: &Backend) -> Model {
         init: Init::Default,
         arch: "layers".into(),
         input: Chw { channels: 8, height: 1, width: 1 },
+        middle_of: None,
         classes: 2,
         features: vec![Named::new("features.0", Layer::Flatten)],
         heads: two_heads(

@@ -34,10 +34,20 @@ pub struct Pixels {
     pub channels: usize,
 }
 
-/// A random change that keeps an image's size.
+/// A random change.
 pub trait Transform: Send + Sync + Debug {
     /// Draws what becomes of each image of a batch, all of them of one height and width, with the numbers of its stream.
     fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> PixelChanges;
+
+    /// Height and width that images have afterwards, whatever they had before; `None` for a change that keeps an image's size.
+    fn size(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// Why there is no such change of images of this height and width.
+    fn misfit(&self, _size: (usize, usize)) -> Option<String> {
+        None
+    }
 }
 
 /// A transform's name, what it does in one line, and how its settings are read.
@@ -156,8 +166,30 @@ impl Augment {
 
     /// Draws what becomes of each image of a batch, all of them of one height and width, with the numbers of its stream: the changes
     /// in their order.
-    pub fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> Vec<PixelChanges> {
-        self.transforms.iter().map(|it| it.draw(size, streams)).collect()
+    ///
+    /// # Panics
+    /// When one of the changes is [not of images of this size](Self::misfit).
+    pub fn draw(&self, mut size: (usize, usize), streams: &mut [Stream]) -> Vec<PixelChanges> {
+        let mut drawn = |it: &dyn Transform| {
+            let changes = it.draw(size, streams);
+            size = changes.size_after(size);
+            changes
+        };
+        self.transforms.iter().map(|it| drawn(&**it)).collect()
+    }
+
+    /// Height and width that images have afterwards, whatever they had before; `None` where they keep their size.
+    pub fn size(&self) -> Option<(usize, usize)> {
+        self.transforms.iter().rev().find_map(|it| it.size())
+    }
+
+    /// Why images of this height and width cannot be changed so.
+    pub fn misfit(&self, mut size: (usize, usize)) -> Option<String> {
+        self.transforms.iter().find_map(|it| {
+            let misfit = it.misfit(size);
+            size = it.size().unwrap_or(size);
+            misfit
+        })
     }
 
     /// Whether pixels are changed; mixup alone does not care what it mixes.
@@ -180,8 +212,8 @@ pub fn change(image: &mut Pixels, changes: &[PixelChanges], row: usize) {
         match changes {
             PixelChanges::Flip(each) if !each[row] => {}
             PixelChanges::Flip(_) => flip::flip(image),
-            PixelChanges::Shift(each) => random_crop::shift(image, each[row]),
-            PixelChanges::Enlarge(each) => resized_crop::enlarge(image, each[row]),
+            PixelChanges::Window { each, size } => random_crop::window(image, each[row], *size),
+            PixelChanges::Resize { each, size } => resized_crop::resize(image, each[row], *size),
             PixelChanges::Turn(each) => rotation::rotate(image, each[row]),
             PixelChanges::Recolor(each) => {
                 let steps = each[row].iter().flatten();

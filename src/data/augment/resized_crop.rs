@@ -1,9 +1,9 @@
-//! A random part of an image at the size of the whole (torchvision's `RandomResizedCrop` with
+//! A random part of an image at the size of the whole, or at one that is given (torchvision's `RandomResizedCrop` with
 //! antialiasing; Szegedy et al. 2015).
 
 use super::part::Parts;
 use super::{Pixels, Transform, TransformKind};
-use crate::config::{Keys, Noted};
+use crate::config::{Keys, Noted, pixels};
 use crate::data::Image;
 use crate::data::resize::Resizer;
 use crate::nn::ops::{Area, PixelChanges};
@@ -11,7 +11,7 @@ use crate::random::Stream;
 
 pub(super) const KIND: TransformKind = TransformKind {
     name: "resized_crop",
-    about: "a random part of an image at the size of the whole",
+    about: "a random part of an image at the size of the whole, or at `size`",
     read,
 };
 
@@ -19,15 +19,22 @@ pub(super) const KIND: TransformKind = TransformKind {
 struct ResizedCrop {
     /// What is cut out; its ratio is width over height.
     parts: Parts,
+    /// The size that the part gets.
+    size: Option<(usize, usize)>,
 }
 
 fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     keys.about(&[
+        (
+            "size",
+            "height and width that the part gets, which images have from then on; one number for both, the image's own when left out",
+        ),
         ("scale", "share of the area that the part has, at least and at most"),
         ("ratio", "width over height of the part, at least and at most"),
     ]);
+    let size = pixels::height_and_width(keys, "size");
     let parts = Parts::read(keys, [0.08, 1.0], [0.75, 4.0 / 3.0]);
-    Ok(Box::new(ResizedCrop { parts: parts? }))
+    Ok(Box::new(ResizedCrop { parts: parts?, size: size? }))
 }
 
 impl ResizedCrop {
@@ -61,18 +68,27 @@ impl ResizedCrop {
 
 impl Transform for ResizedCrop {
     fn draw(&self, size: (usize, usize), streams: &mut [Stream]) -> PixelChanges {
-        PixelChanges::Enlarge(streams.iter_mut().map(|stream| self.part(size, stream)).collect())
+        let each = streams.iter_mut().map(|stream| self.part(size, stream)).collect();
+        PixelChanges::Resize { each, size: self.size.unwrap_or(size) }
+    }
+
+    fn size(&self) -> Option<(usize, usize)> {
+        self.size
     }
 }
 
-/// Makes a part as large as the whole image.
-pub(super) fn enlarge(image: &mut Pixels, Area { top, left, height, width }: Area) {
+/// Takes a part, at a size.
+pub(super) fn resize(
+    image: &mut Pixels,
+    Area { top, left, height, width }: Area,
+    size: (usize, usize),
+) {
     let mut pixels = Vec::with_capacity(height * width * image.channels);
     for row in top..top + height {
         let start = (row * image.width + left) * image.channels;
         pixels.extend_from_slice(&image.values[start..start + width * image.channels]);
     }
     let part = Image { height, width, pixels: &pixels };
-    let size = (image.height, image.width);
     image.values = Resizer::new((height, width), size).apply(&part, image.channels);
+    (image.height, image.width) = size;
 }

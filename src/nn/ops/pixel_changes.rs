@@ -1,15 +1,25 @@
-//! Changes of images of bytes that keep their size, with every number drawn: a device that keeps the images carries them out there,
-//! to the byte as `data::augment` does on the host. Draws nothing.
+//! Changes of images of bytes, with every number drawn: a device that keeps the images carries them out there, to the byte as
+//! `data::augment` does on the host. Draws nothing.
 
 /// One kind of change, for each image `[H, W, C]` of a batch in its order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PixelChanges {
     /// Left becomes right where it is true.
     Flip(Vec<bool>),
-    /// Another window of the image's size.
-    Shift(Vec<Shift>),
-    /// A part at the size of the whole.
-    Enlarge(Vec<Area>),
+    /// A window of one size for all images.
+    Window {
+        /// How far its first pixel lies from that of the image.
+        each: Vec<Shift>,
+        /// Its rows and columns, which the images have from then on.
+        size: (usize, usize),
+    },
+    /// A part at one size for all images.
+    Resize {
+        /// The part.
+        each: Vec<Area>,
+        /// Rows and columns that the images have from then on.
+        size: (usize, usize),
+    },
     /// A turn about the middle.
     Turn(Vec<Turn>),
     /// Changes of colours, one after the other.
@@ -23,10 +33,18 @@ impl PixelChanges {
     pub fn len(&self) -> usize {
         match self {
             Self::Flip(each) => each.len(),
-            Self::Shift(each) => each.len(),
-            Self::Enlarge(each) | Self::Blank(each) => each.len(),
+            Self::Window { each, .. } => each.len(),
+            Self::Resize { each, .. } | Self::Blank(each) => each.len(),
             Self::Turn(each) => each.len(),
             Self::Recolor(each) => each.len(),
+        }
+    }
+
+    /// The size of what becomes of images of `size`, rows and columns.
+    pub fn size_after(&self, size: (usize, usize)) -> (usize, usize) {
+        match self {
+            Self::Window { size, .. } | Self::Resize { size, .. } => *size,
+            Self::Flip(_) | Self::Turn(_) | Self::Recolor(_) | Self::Blank(_) => size,
         }
     }
 

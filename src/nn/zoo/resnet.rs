@@ -73,6 +73,7 @@ fn build(
     Spec {
         arch: arch.into(),
         input,
+        middle_of: None,
         classes,
         init: Init::FanOut,
         features,

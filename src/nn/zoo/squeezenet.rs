@@ -33,6 +33,7 @@ fn build(ArchSettings { input, classes, small_input }: ArchSettings) -> Spec {
     Spec {
         arch: ARCH.name.into(),
         input,
+        middle_of: None,
         classes,
         init: Init::FanOut,
         features,

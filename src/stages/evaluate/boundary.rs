@@ -175,7 +175,7 @@ impl Grid {
         let values: Vec<f32> =
             (0..cells).flat_map(|at| self.point(at)).map(|it| it as f32).collect();
         let images = Images::features(2, &values);
-        let inputs = Inputs::new(model.ops(), &images, &like.set.dataset);
+        let inputs = Inputs::new(model, &images, &like.set.dataset);
         let all: Vec<usize> = (0..cells).collect();
         let mut answers = Vec::with_capacity(cells);
         for indices in all.chunks(BATCH) {

@@ -20,37 +20,37 @@ pub(in crate::stages) enum ModelSource {
 }
 
 impl ModelSource {
-    /// The network for images like those of `train`, as far as both are known, with the classifier that came
+    /// The network for images like `data`, those of `train`, as far as both are known, with the classifier that came
     /// in beside a new one where the method wants that.
     pub(super) fn describe(
         &self,
         inputs: &Described,
+        data: &DatasetShape,
         method: &dyn Method,
     ) -> Result<ModelShape, Problem> {
-        let data = inputs.dataset("train");
         match self {
             Self::Stage(new) if new.is_empty() => Ok(inputs.model("model")),
             Self::Stage(new) => {
                 let old = inputs.model("model");
-                let shape = renewed(old.clone(), new, &data)?;
+                let shape = renewed(old.clone(), new, data)?;
                 match method.needs().keeps_classifier_as {
                     Some(_) if new.bottleneck.is_some() => Err(kept_behind_a_bottleneck()),
                     Some(part) => with_old_classifier(shape, &old, part),
                     None => Ok(shape),
                 }
             }
-            Self::Fresh(architecture) => Ok(match fresh(architecture, &data)? {
-                Some(spec) => ModelShape::fresh(spec, data.names),
-                None => ModelShape { classes: data.names, ..ModelShape::unknown() },
+            Self::Fresh(architecture) => Ok(match fresh(architecture, data)? {
+                Some(spec) => ModelShape::fresh(spec, data.names.clone()),
+                None => ModelShape { classes: data.names.clone(), ..ModelShape::unknown() },
             }),
         }
     }
 
-    /// The model that training begins with, and the names of parameters that did not come in.
+    /// The model that training begins with, for `train` as the network sees it, and the names of parameters that did not come in.
     pub(super) fn open(
         &self,
         context: &Context,
-        train: Option<&OpenedSplit>,
+        train: Option<(&OpenedSplit, DatasetShape)>,
         method: &dyn Method,
         (seed, ops): (u64, &Backend),
     ) -> Result<(Saved, Vec<String>), Failure> {
@@ -61,7 +61,7 @@ impl ModelSource {
                 let Some(train) = train.filter(|_| !new.is_empty()) else {
                     return Ok((old, Vec::new()));
                 };
-                let (old, shape) = (old.model, train.shape());
+                let (old, (train, shape)) = (old.model, train);
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
                     return Err(differ_in_size("train"));
                 };
@@ -74,8 +74,8 @@ impl ModelSource {
                 ((model, new), train)
             }
             Self::Fresh(architecture) => {
-                let train = train.expect("only labelled images train a new network");
-                let spec = fresh(architecture, &train.shape())
+                let (train, shape) = train.expect("only labelled images train a new network");
+                let spec = fresh(architecture, &shape)
                     .map_err(Failure::from)?
                     .ok_or_else(|| differ_in_size("train"))?;
                 let model = Model::new(spec, ops, seed).map_err(failure)?;

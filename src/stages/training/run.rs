@@ -62,6 +62,19 @@ impl Training {
     }
 }
 
+impl Training {
+    /// Fails where changes of images do not make of them what the network takes.
+    fn check_crops(&self, spec: &Spec, sets: &Sets) -> Result<(), Failure> {
+        for (set, key) in [(&sets.train, "train"), (&sets.target, "method.target")] {
+            let problems = set.as_ref().map(|it| self.miscropped(Some(spec), &it.shape(), key));
+            if let Some(problem) = problems.and_then(|it| it.into_iter().next()) {
+                return Err(problem.into());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The images that a training reads.
 struct Sets {
     train: Option<OpenedSplit>,
@@ -108,6 +121,12 @@ impl Sets {
         Ok(known)
     }
 
+    /// In words, of which images the network takes the middle where they are not cropped otherwise.
+    fn parts(&self, spec: &Spec) -> Option<String> {
+        let all = [&self.train, &self.target, &self.scored].into_iter().flatten();
+        all.chain(self.validate.iter().map(|it| &it.1)).find_map(|set| set.part(spec))
+    }
+
     /// What the training loop gets to see of them: labels of the source alone.
     fn data(&self) -> Data<'_> {
         let mut validated = self.validate.iter().map(|(_, set)| (&set.dataset, set.split()));
@@ -131,8 +150,14 @@ impl TrainingRun<'_> {
     fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { training, context, mut sets } = self;
         let seed = training.settings.seed;
+        let train = sets.train.as_ref().map(|set| (set, training.seen(set.shape())));
         let (Saved { mut model, classes }, mut new) =
-            training.source.open(context, sets.train.as_ref(), &*training.method, (seed, ops))?;
+            training.source.open(context, train, &*training.method, (seed, ops))?;
+        let learned = if training.method.needs().source { &sets.train } else { &sets.target };
+        if let Some(learned) = learned {
+            model.set_middle_of(training.middle_of(model.spec(), &learned.shape()));
+        }
+        training.check_crops(model.spec(), &sets)?;
         let mut by_number = false;
         let classes = sets.fit(model.spec(), classes, |matched, note| {
             by_number |= matches!(matched, Matched::ByNumber(_));
@@ -156,6 +181,12 @@ impl TrainingRun<'_> {
         if let Some(problem) = problem {
             return Err(Failure::from(problem).into());
         }
+        let parts = sets.parts(model.spec());
+        if let Some(parts) = &parts {
+            context
+                .progress
+                .note(&format!("images that are not cropped at random go in as {parts}"));
+        }
         let counts = trainable(&model, training)?;
         let data = sets.data();
         let (settings, backend) = (&training.settings, backend(context.device));
@@ -176,7 +207,7 @@ impl TrainingRun<'_> {
         Saved { model, classes }.save(context.out)?;
         let coverage = coverage(&data, settings, &method.needs());
         let coverage = coverage.map(|(_, words)| words);
-        let summary = summary(&rows, counts, coverage, by_number);
+        let summary = summary(&rows, counts, [coverage, parts], by_number);
         Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })
     }
 }
@@ -198,7 +229,7 @@ fn trainable(model: &Model, training: &Training) -> Result<(usize, usize), Failu
 fn summary(
     rows: &[TrainingRow],
     (learning, all): (usize, usize),
-    coverage: Option<String>,
+    seen: [Option<String>; 2],
     by_number: bool,
 ) -> String {
     let last = |split: TrainingSplit, metric: &str| {
@@ -207,7 +238,7 @@ fn summary(
     };
     let epochs = rows.iter().map(|row| row.epoch).max().unwrap_or_default();
     let mut parts = vec![format!("{epochs} epochs, {learning} of {all} parameters trained")];
-    parts.extend(coverage);
+    parts.extend(seen.into_iter().flatten());
     let loss = last(TrainingSplit::Train, "class_loss");
     parts.extend(loss.map(|loss| format!("class loss {}", rounded(loss))));
     let accuracy = last(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);

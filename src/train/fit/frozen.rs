@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::nn::{Backend, Model};
+use crate::nn::Model;
 use crate::progress::Watch;
 use crate::train::activations::{Activations, Caching};
 use crate::train::contract::{Data, Stop};
@@ -31,13 +31,13 @@ pub(super) struct TrainingInputs<'a> {
 
 impl<'a> TrainingInputs<'a> {
     /// The images of `data`, or the output of frozen layers for them.
-    pub(super) fn of(ops: &Backend, data: &Data<'a>, frozen: FrozenOutputs) -> Self {
-        let DomainInputs { source, target } = DomainInputs::of(ops, data);
+    pub(super) fn of(model: &Model, data: &Data<'a>, frozen: FrozenOutputs) -> Self {
+        let DomainInputs { source, target } = DomainInputs::of(model, data);
         let validate =
-            data.validate.map(|(dataset, split)| Inputs::new(ops, &split.images, dataset));
+            data.validate.map(|(dataset, split)| Inputs::new(model, &split.images, dataset));
         let outputs = frozen.recorded.into_iter().chain(std::iter::repeat(None));
         let recorded = data.recorded.iter().zip(outputs).map(|((dataset, split), outputs)| {
-            Inputs::new(ops, &split.images, *dataset).after(outputs)
+            Inputs::new(model, &split.images, *dataset).after(outputs)
         });
         Self {
             domains: DomainInputs {

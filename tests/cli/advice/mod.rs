@@ -4,6 +4,7 @@
 
 mod census;
 mod command;
+mod crops;
 mod data_sets;
 mod features;
 mod fetched;

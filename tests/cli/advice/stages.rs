@@ -92,7 +92,7 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     scene(&FOUR, &twice).follow(CHECK, larger, &edits);
     scene(&FOUR, &normalize("center_crop = 0")).follow(
         CHECK,
-        "write `center_crop = [224, 224]`, or `center_crop = 224` for the same",
+        "write `{key} = [224, 224]`, or `{key} = 224` for the same",
         &[("center_crop = 0", "$1"), ("224", "4")],
     );
     scene(&FOUR, &normalize("resize = { longer = 9 }")).follow(

@@ -13,7 +13,7 @@ use runner::random;
 use super::Distance;
 
 /// Changes up to their extremes, and in a chain in which each takes what the one before gave.
-const CHANGES: [&str; 15] = [
+const CHANGES: [&str; 20] = [
     "['flip']",
     "[{ kind = 'random_crop', padding = 3 }]",
     "[{ kind = 'random_crop', padding = 40 }]",
@@ -28,6 +28,12 @@ const CHANGES: [&str; 15] = [
     "[{ kind = 'cutout', size = 5 }]",
     "['random_erasing']",
     "[{ kind = 'cutout', size = 64 }]",
+    "[{ kind = 'random_crop', size = [5, 3], padding = 9 }]",
+    "[{ kind = 'resized_crop', size = 6 }]",
+    "[{ kind = 'resized_crop', size = [3, 2], scale = [0.9, 1.0] }]",
+    "[{ kind = 'resized_crop', size = [40, 31] }, 'flip', { kind = 'cutout', size = 5 }]",
+    "['rotation', { kind = 'random_crop', size = 20, padding = 12 }, 'flip', 'rotation', \
+     { kind = 'resized_crop', size = 7 }, { kind = 'color_jitter', hue = 0.2 }]",
     "['random_crop', 'flip', 'rotation', { kind = 'color_jitter', hue = 0.2 }, 'resized_crop', \
      { kind = 'cutout', size = 3 }]",
 ];
@@ -57,6 +63,7 @@ pub fn distances(
         let changes = augment.draw((height, width), &mut streams.collect::<Vec<_>>());
         let changed = loader::changed(&images, &places, &changes);
         // By channels, as a batch has them.
+        let len = changed.pixels.len() / places.len();
         let mut expected = Vec::with_capacity(places.len() * len);
         for image in changed.pixels.chunks(len) {
             for channel in 0..channels {

@@ -1,7 +1,8 @@
-// Changes of images of bytes, [height][width][channels], that keep their size, the numbers of each image having been drawn on the
-// host: to the byte what src/data/augment does there, with its operations in its order. Image k of what is changed lies at
-// rows[k] among `pixels`, or at k where there are no rows, and becomes image k of y. `count` is the number of bytes of all
-// images that are changed, and a thread is there for each of them or for each pixel.
+// Changes of images of bytes, [height][width][channels], the numbers of each image having been drawn on the host: to the byte what
+// src/data/augment does there, with its operations in its order. Image k of what is changed lies at rows[k] among `pixels`, or at k
+// where there are no rows, and becomes image k of y. `count` is the number of bytes of all images of y, and a thread is there for
+// each of them or for each pixel. Where images get another size, theirs is from_height and from_width, and height and width are
+// those of y.
 #include "elements.cuh"
 #include "exact.cuh"
 
@@ -34,24 +35,24 @@ __device__ inline unsigned char nearest(float value) { return byte(rintf(value))
 
 }  // namespace augment
 
-// Each image as a window of its size sees it, of which an area is zero. `moves` has seven numbers for each image: how many rows
+// Each image as a window sees it, of which an area is zero. `moves` has seven numbers for each image: how many rows
 // and columns the window lies lower and further right, whether left is right in the image, first row and column of the area, and
 // those after its last.
-KERNEL(move_images)(long long count, int height, int width, int channels, const int *rows, const unsigned char *pixels,
-                    const int *moves, unsigned char *y) {
+KERNEL(move_images)(long long count, int from_height, int from_width, int height, int width, int channels, const int *rows,
+                    const unsigned char *pixels, const int *moves, unsigned char *y) {
   const int i = element();
   if (i >= count) return;
   const augment::ByteAt at(i, height, width, channels);
   const int *move = moves + at.image * 7;
   const int from_row = at.row + move[0], from_column = at.column + move[1];
-  const bool is_inside = from_row >= 0 && from_row < height && from_column >= 0 && from_column < width;
+  const bool is_inside = from_row >= 0 && from_row < from_height && from_column >= 0 && from_column < from_width;
   const bool is_blank = at.row >= move[3] && at.column >= move[4] && at.row < move[5] && at.column < move[6];
   if (is_blank || !is_inside) {
     y[i] = 0;
     return;
   }
-  const int place = from_row * width + (move[2] ? width - 1 - from_column : from_column);
-  y[i] = augment::image_at(pixels, rows, at.image, at.len)[place * channels + at.channel];
+  const int place = from_row * from_width + (move[2] ? from_width - 1 - from_column : from_column);
+  y[i] = augment::image_at(pixels, rows, at.image, from_height * from_width * channels)[place * channels + at.channel];
 }
 REGISTER(move_images)
 
@@ -87,10 +88,10 @@ KERNEL(turn_images)(long long count, int height, int width, int channels, const 
 }
 REGISTER(turn_images)
 
-// What each row and then each column of an image is made of that shows a part of it: a thread for each, and four numbers, the first row
-// or column that it is made of, and the weights of that one and the next two. `areas` has first row, first column, rows and columns
-// of the part of each image.
-KERNEL(enlarge_taps)(int images, int height, int width, const int *areas, float *taps) {
+// What each row and then each column of an image is made of that shows a part of another: a thread for each, and 1 + `most` numbers,
+// the first row or column that it is made of, and the weights of that one and those after it. `areas` has first row, first column,
+// rows and columns of the part of each image.
+KERNEL(resize_taps)(int images, int height, int width, int most, const int *areas, float *taps) {
   using namespace augment;
   const int i = element(), lines = height + width, image = i / lines, line = i - image * lines;
   if (image >= images) return;
@@ -98,44 +99,46 @@ KERNEL(enlarge_taps)(int images, int height, int width, const int *areas, float 
   const int at = is_column ? line - height : line, begin = areas[image * 4 + is_column], from = areas[image * 4 + 2 + is_column];
   const double scale = quotient((double)from, (double)(is_column ? width : height));
   const double centre = product(at + 0.5, scale);
-  // A triangle as wide as two pixels of the part, which is not larger than the image.
-  const int first = (int)fmax(sum(difference(centre, 1.0), 0.5), 0.0), end = min((int)sum(sum(centre, 1.0), 0.5), from);
-  double raw[3], total = 0.0;
-  UNROLL for (int k = 0; k < 3; k++) {
-    raw[k] = first + k < end ? fmax(difference(1.0, fabs(difference(first + k + 0.5, centre))), 0.0) : 0.0;
-    total = sum(total, raw[k]);
-  }
-  taps[i * 4] = (float)(begin + first);
-  UNROLL for (int k = 0; k < 3; k++) taps[i * 4 + 1 + k] = (float)quotient(raw[k], total);
+  // A triangle on both sides of it as wide as a pixel of the part, or as one of the image where that is wider.
+  const double support = fmax(scale, 1.0);
+  const int first = (int)fmax(sum(difference(centre, support), 0.5), 0.0), end = min((int)sum(sum(centre, support), 0.5), from);
+  double total = 0.0;
+  const auto weight = [&](int input) {
+    return fmax(difference(1.0, fabs(quotient(difference(input + 0.5, centre), support))), 0.0);
+  };
+  for (int input = first; input < end; input++) total = sum(total, weight(input));
+  float *own = taps + (long long)i * (1 + most);
+  own[0] = (float)(begin + first);
+  for (int k = 0; k < most; k++) own[1 + k] = first + k < end ? (float)quotient(weight(first + k), total) : 0.0f;
 }
-REGISTER(enlarge_taps)
+REGISTER(resize_taps)
 
-// A part of each image at its size, by `taps` as enlarge_taps gives them.
-KERNEL(enlarge_images)(long long count, int height, int width, int channels, const int *rows, const unsigned char *pixels,
-                       const float *taps, unsigned char *y) {
+// A part of each image at another size, by `taps` as resize_taps gives them.
+KERNEL(resize_images)(long long count, int from_height, int from_width, int height, int width, int channels, int most,
+                      const int *rows, const unsigned char *pixels, const float *taps, unsigned char *y) {
   using namespace augment;
   const int i = element();
   if (i >= count) return;
   const ByteAt at(i, height, width, channels);
-  const float *down = taps + ((long long)at.image * (height + width) + at.row) * 4;
-  const float *right = down + (height - at.row + at.column) * 4;
-  const unsigned char *from = image_at(pixels, rows, at.image, at.len) + at.channel;
+  const float *down = taps + ((long long)at.image * (height + width) + at.row) * (1 + most);
+  const float *right = down + (long long)(height - at.row + at.column) * (1 + most);
+  const unsigned char *from = image_at(pixels, rows, at.image, from_height * from_width * channels) + at.channel;
   const int first_row = (int)down[0], first_column = (int)right[0];
   float value = 0.0f;
-  UNROLL for (int k = 0; k < 3; k++) {
+  for (int k = 0; k < most; k++) {
     // A weight of zero may stand for a row or a column that is not there; with any other it would add nothing either.
     if (down[1 + k] == 0.0f) continue;
     float wide = 0.0f;
-    UNROLL for (int j = 0; j < 3; j++) {
+    for (int j = 0; j < most; j++) {
       if (right[1 + j] == 0.0f) continue;
-      const unsigned char found = from[((long long)(first_row + k) * width + first_column + j) * channels];
+      const unsigned char found = from[((long long)(first_row + k) * from_width + first_column + j) * channels];
       wide = sum(wide, product(right[1 + j], (float)found));
     }
     value = sum(value, product(down[1 + k], wide));
   }
   y[i] = nearest(value);
 }
-REGISTER(enlarge_images)
+REGISTER(resize_images)
 
 namespace augment {
 

@@ -9,13 +9,11 @@ use crate::nn::ops::{Area, ColorChange, OpError, PixelChanges, Shift};
 
 /// Numbers that `move_images` takes per image.
 const MOVE: usize = 7;
-/// Numbers that `enlarge_taps` gives per row and column.
-const TAP: usize = 4;
 /// Threads of `recolor_images`.
 const RECOLOR: u32 = 256;
 
 impl GpuOps {
-    /// Images of bytes after changes, one image after the other; nothing where there are no changes.
+    /// Images of bytes after changes, one image after the other, and their shape; nothing where there are no changes.
     ///
     /// # Panics
     /// When there is not a change of each kind for each image.
@@ -24,17 +22,19 @@ impl GpuOps {
         pixels: Pixels,
         (images, shape): (usize, Chw),
         changes: &[PixelChanges],
-    ) -> Result<Option<Block>, OpError> {
-        let mut newest: Option<Block> = None;
+    ) -> Result<Option<(Block, Chw)>, OpError> {
+        let mut newest: Option<(Block, Chw)> = None;
         for changes in changes {
             assert_eq!(changes.len(), images, "a change for each image");
-            let changed = self.room_for_bytes(images * shape.len())?;
-            let from = match &newest {
-                Some(newest) => self.found(Pixels::Sent(block(newest))),
-                None => self.found(pixels),
+            let (from, old) = match &newest {
+                Some((newest, shape)) => (self.found(Pixels::Sent(block(newest))), *shape),
+                None => (self.found(pixels), shape),
             };
-            self.change(from, &changed, (images, shape), changes)?;
-            newest = Some(changed);
+            let (height, width) = changes.size_after((old.height, old.width));
+            let new = Chw { height, width, ..old };
+            let changed = self.room_for_bytes(images * new.len())?;
+            self.change(from, &changed, (images, old, new), changes)?;
+            newest = Some((changed, new));
         }
         Ok(newest)
     }
@@ -43,25 +43,26 @@ impl GpuOps {
         &self,
         [rows, from]: [Given; 2],
         into: &Block,
-        (images, shape): (usize, Chw),
+        (images, old, new): (usize, Chw, Chw),
         changes: &PixelChanges,
     ) -> Result<(), OpError> {
-        let Chw { channels, height, width } = shape;
+        let Chw { channels, height, width } = new;
         // A thread for each of `of`, with the numbers that were drawn.
-        let changed = |kernel: Kernel, of: usize, drawn: Given| {
-            let shape = [height, width, channels].map(size);
-            let given = all(&[&[count(of)], &shape[..], &[rows, from, drawn, block(into)]]);
+        let changed = |kernel: Kernel, of: usize, sizes: &[usize], drawn: Given| {
+            let sizes: Vec<Given> = sizes.iter().copied().map(size).collect();
+            let given = all(&[&[count(of)], &sizes, &[rows, from, drawn, block(into)]]);
             self.launch(kernel, for_each(of), &given)
         };
-        let bytes = images * shape.len();
+        let bytes = images * new.len();
         let moved = |moves: Vec<[i32; MOVE]>| {
-            changed(Kernel::MoveImages, bytes, Given::Places(moves.as_flattened()))
+            let sizes = [old.height, old.width, height, width, channels];
+            changed(Kernel::MoveImages, bytes, &sizes, Given::Places(moves.as_flattened()))
         };
         match changes {
             PixelChanges::Flip(each) => {
                 moved(each.iter().map(|flips| [0, 0, i32::from(*flips), 0, 0, 0, 0]).collect())
             }
-            PixelChanges::Shift(each) => {
+            PixelChanges::Window { each, .. } => {
                 let by = |by: isize| i32::try_from(by).expect("a few thousand pixels");
                 let each = each.iter();
                 moved(
@@ -80,27 +81,38 @@ impl GpuOps {
                 let halves = |it: f64| [it.to_bits() as u32, (it.to_bits() >> 32) as u32];
                 let each = each.iter().flat_map(|it| [it.sin, it.cos]).flat_map(halves);
                 let turns: Vec<u32> = each.collect();
-                changed(Kernel::TurnImages, bytes / channels, Given::Words(&turns))
+                let sizes = [height, width, channels];
+                changed(Kernel::TurnImages, bytes / channels, &sizes, Given::Words(&turns))
             }
-            PixelChanges::Enlarge(each) => {
+            PixelChanges::Resize { each, .. } => {
                 let of = |it: &Area| [it.top, it.left, it.height, it.width].map(side);
                 let areas: Vec<[i32; 4]> = each.iter().map(of).collect();
                 let lines = images * (height + width);
-                let taps = self.room(lines * TAP)?;
+                let most = most_inputs(old.height, height).max(most_inputs(old.width, width));
+                let taps = self.room(lines * (1 + most))?;
                 let areas = Given::Places(areas.as_flattened());
-                let given = [size(images), size(height), size(width), areas, block(&taps)];
-                self.launch(Kernel::EnlargeTaps, for_each(lines), &given)?;
-                changed(Kernel::EnlargeImages, bytes, block(&taps))
+                let sizes = [images, height, width, most].map(size);
+                let given = all(&[&sizes, &[areas, block(&taps)]]);
+                self.launch(Kernel::ResizeTaps, for_each(lines), &given)?;
+                let sizes = [old.height, old.width, height, width, channels, most];
+                changed(Kernel::ResizeImages, bytes, &sizes, block(&taps))
             }
             PixelChanges::Recolor(each) => {
                 let steps: Vec<u32> = each.iter().flatten().flat_map(|it| step(*it)).collect();
-                let shape = [shape.area(), channels].map(size);
+                let shape = [new.area(), channels].map(size);
                 let lists = [rows, from, Given::Words(&steps), block(into)];
                 let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: RECOLOR };
                 self.launch(Kernel::RecolorImages, grid, &all(&[&shape[..], &lists]))
             }
         }
     }
+}
+
+/// How many pixels of any part of a side of `old` pixels one of `new` pixels is made of at most: the same for all parts, so that
+/// steps differ in nothing but what was drawn.
+fn most_inputs(old: usize, new: usize) -> usize {
+    // Twice the width of the filter, which is a pixel at least, and one that begins and ends within it.
+    (2 * old.max(new)).div_ceil(new) + 1
 }
 
 /// A place along an image's side.
@@ -130,8 +142,8 @@ mod tests {
         for kernel in [
             Kernel::MoveImages,
             Kernel::TurnImages,
-            Kernel::EnlargeTaps,
-            Kernel::EnlargeImages,
+            Kernel::ResizeTaps,
+            Kernel::ResizeImages,
             Kernel::RecolorImages,
         ] {
             let entry = format!(".visible .entry {}(", kernel.name());

@@ -73,7 +73,10 @@ impl GpuOps {
             let (rows, kept) = ((places.len(), *len), Pixels::Kept(&data, &places));
             let shape = Chw { channels: table.channels(), height: *height, width: *width };
             return match self.changed_pixels(kept, (places.len(), shape), changes)? {
-                Some(changed) => self.normalised(rows, Pixels::Sent(block(&changed)), table, maps),
+                Some((changed, shape)) => {
+                    let (rows, sent) = ((places.len(), shape.len()), Pixels::Sent(block(&changed)));
+                    self.normalised(rows, sent, table, maps)
+                }
                 None => self.normalised(rows, kept, table, maps),
             };
         }
