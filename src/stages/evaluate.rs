@@ -253,7 +253,8 @@ impl ScoringRun<'_> {
                 let mut rated = Rated::open(&context.input(&model.key).path, ops)?;
                 if let Rated::Network(saved) = &rated {
                     set.check(saved.model.spec(), &dataset.key)?;
-                    parts.extend(set.part(saved.model.spec()));
+                    let part = set.part(saved.model.spec());
+                    parts.extend(part.map(|part| format!("{part} by {}", model.stage)));
                 }
                 let name = format!("@{}", model.key);
                 let (known, found) = (rated.classes().to_vec(), &set.dataset.classes);
