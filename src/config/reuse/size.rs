@@ -33,9 +33,9 @@ impl Size {
     }
 }
 
-/// About how many bytes a node is as text.
+/// About how many bytes a node takes.
 fn weight(node: &Node) -> usize {
-    const LEAST: usize = 8;
+    const LEAST: usize = 64;
     LEAST
         + match &node.value {
             Value::String(text) | Value::Datetime(text) => text.len(),
