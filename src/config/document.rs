@@ -57,7 +57,7 @@ pub fn read_included(
         problem.place.get_or_insert((span, HERE.to_owned()));
         problem
     };
-    let loaded = load(path, Some((span, HERE.to_owned())), sources);
+    let loaded = load(path, Some(&(span, HERE.to_owned())), sources);
     let root = loaded.map_err(|problems| problems.into_iter().map(here).collect::<Vec<_>>())?;
     match is_empty(&root) {
         true => Err(vec![Diagnostic::at(span, format!("`{}` is empty", name(path)), HERE)]),
@@ -70,11 +70,11 @@ fn is_empty(root: &Node) -> bool {
 }
 
 /// Reads the file at `path`; what is found at places in it shows `note`, too.
-fn load(path: &Path, note: Option<Note>, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
+fn load(path: &Path, note: Option<&Note>, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
     let name = name(path);
     let mut add = |text: String| {
         let source = sources.add(name.clone(), text);
-        note.clone().map_or(source, |note| sources.lend(source, note))
+        note.map_or(source, |note| sources.lend(source, note.clone()))
     };
     let bytes = bytes(path).map_err(|error| vec![unreadable(path, &error)])?;
     let text = match String::from_utf8(bytes) {

@@ -191,6 +191,102 @@ fn of_forms(forms: &[&Form]) -> Value {
     any_of(schemas)
 }
 
+/// The keys that any form of the table `schema` has, with what they may be in each; nothing in them is required. It is what
+/// a table may say that is put over another one.
+pub fn parts(schema: &Value) -> Map<String, Value> {
+    let mut all: IndexMap<&str, Vec<Value>> = IndexMap::new();
+    let mut open = vec![schema];
+    while let Some(form) = open.pop() {
+        let forms = ["oneOf", "anyOf"].iter().filter_map(|key| form.get(key)?.as_array());
+        open.extend(forms.flatten());
+        let properties = form.get("properties").and_then(Value::as_object);
+        for (key, schema) in properties.into_iter().flatten() {
+            let found = all.entry(key).or_default();
+            let schema = without_demands(schema);
+            if !found.contains(&schema) {
+                found.push(schema);
+            }
+        }
+    }
+    let part = |(key, schemas): (&str, Vec<Value>)| {
+        let about = schemas[0].get("description").cloned();
+        let mut schema = any_of(schemas);
+        if let (Some(about), None) = (about, schema.get("description")) {
+            schema["description"] = about;
+        }
+        (key.to_owned(), schema)
+    };
+    all.into_iter().map(part).collect()
+}
+
+/// `schema` with all of its keys, none of them required: which of several forms a table has may be said elsewhere.
+fn without_demands(schema: &Value) -> Value {
+    match schema {
+        Value::Object(map) => {
+            let below = |(key, it): (&String, &Value)| match (key.as_str(), it) {
+                ("required", Value::Array(_)) => None,
+                ("properties", Value::Object(keys)) => {
+                    let keys = keys.iter().map(|(key, it)| (key.clone(), without_demands(it)));
+                    Some((key.clone(), Value::Object(keys.collect())))
+                }
+                ("oneOf", _) => Some(("anyOf".to_owned(), without_demands(it))),
+                _ => Some((key.clone(), without_demands(it))),
+            };
+            Value::Object(map.iter().filter_map(below).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_demands).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Lets every key below `schema`, and every item of an array, be what `other` says too, but for the keys `fixed`.
+pub fn admit(schema: &mut Value, other: &Value, fixed: &[&str]) {
+    let Value::Object(map) = schema else { return };
+    for (key, below) in map {
+        match (key.as_str(), below) {
+            ("properties", Value::Object(keys)) => {
+                for (_, it) in keys.iter_mut().filter(|(key, _)| !fixed.contains(&key.as_str())) {
+                    admit(it, other, fixed);
+                    also(it, other);
+                }
+            }
+            ("items", it) => {
+                admit(it, other, fixed);
+                also(it, other);
+            }
+            ("additionalProperties", it) => admit(it, other, fixed),
+            ("patternProperties", Value::Object(forms)) => {
+                forms.values_mut().for_each(|it| admit(it, other, fixed));
+            }
+            ("oneOf" | "anyOf", Value::Array(forms)) => {
+                forms.iter_mut().for_each(|it| admit(it, other, fixed));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lets `schema` be what `other` says too, unless it is a table or any text.
+fn also(schema: &mut Value, other: &Value) {
+    let Value::Object(map) = schema else { return };
+    if let Some(Value::Array(forms)) = map.get_mut("anyOf") {
+        forms.push(other.clone());
+        return;
+    }
+    let narrow = ["enum", "pattern"].iter().any(|key| map.contains_key(*key));
+    match map.get("type").and_then(Value::as_str) {
+        Some("number" | "integer" | "boolean" | "array") => {}
+        Some("string") if narrow => {}
+        _ => return,
+    }
+    let mut outer = Map::new();
+    for key in ["description", "default"] {
+        outer.extend(map.remove(key).map(|it| (key.to_owned(), it)));
+    }
+    outer.insert("anyOf".into(), json!([map, other]));
+    *map = outer;
+}
+
 /// One of several schemas; anything when there is none.
 pub fn any_of(mut schemas: Vec<Value>) -> Value {
     match schemas.len() {

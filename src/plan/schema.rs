@@ -7,7 +7,7 @@ use super::draft::read_stage;
 use super::sections::head;
 use super::tables::{self, Swept};
 use crate::config::describe::TableReads;
-use crate::config::schema::{share, table};
+use crate::config::schema::{admit, parts, share, table};
 use crate::config::{explore, reuse, sweep};
 use crate::stages::{Defaults, KINDS};
 
@@ -48,18 +48,24 @@ pub(super) fn of_likeness() -> Vec<TableReads> {
 pub fn of_file() -> Value {
     let (stages, records) = (of_stages(0), of_tables());
     let mut schema = table(&records);
+    let stages = table(&stages);
     let mut like = table(&of_likeness());
-    // What it must have is in the other stage, and what it may have depends on the kind of that.
-    like["additionalProperties"] = true.into();
+    // What it must have is in the other stage, which may be of any kind.
+    if let Some(Value::Object(keys)) = like.get_mut("properties") {
+        keys.extend(parts(&stages));
+    }
     schema["properties"]["stages"] = json!({
         "type": "object",
         "description": "the stages; one that names another as its input comes after it",
         "minProperties": 1,
-        "patternProperties": { "^[A-Za-z0-9_-]+$": { "anyOf": [table(&stages), like] } },
+        "patternProperties": { "^[A-Za-z0-9_-]+$": { "anyOf": [stages, like] } },
         "additionalProperties": false,
     });
     schema["required"] = json!(["pipeline"]);
     schema["anyOf"] = json!([{ "required": ["stages"] }, { "required": ["include"] }]);
+    let text = json!({ "$ref": "#/definitions/variable" });
+    let fixed = [&reuse::TAGS[..], &reuse::PLAIN].concat();
+    admit(&mut schema, &text, &fixed);
     let mut whole = json!({
         "$schema": "http://json-schema.org/draft-04/schema#",
         "title": "A pipeline of runner",
@@ -67,6 +73,11 @@ pub fn of_file() -> Value {
     if let (Value::Object(whole), Value::Object(schema)) = (&mut whole, share(schema)) {
         whole.extend(schema);
     }
+    whole["definitions"]["variable"] = json!({
+        "type": "string",
+        "pattern": r"\$\{[A-Za-z0-9_-]+\}",
+        "description": "a text with variables of `[vars]`",
+    });
     whole
 }
 

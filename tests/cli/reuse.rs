@@ -313,7 +313,7 @@ fn wrong_uses_are_explained_where_they_are_written() {
         ),
         ("variable_value", short("epochs = 1", "epochs = -1")),
         ("variable_type", short("epochs = 1", "epochs = \"one\"")),
-        ("variable_in_a_text", short("test = \"images.test\"", "test = \"imges\"").clone()),
+        ("variable_in_a_text", short("test = \"images.test\"", "test = \"imges\"")),
         ("variable_unknown", short("${epochs}", "${epoch}")),
         ("variable_of_a_shell", short("\"${test}\"]", "\"${HOME}\"]")),
         ("variable_without_end", short("\"${test}\"]", "\"${test\"]")),
@@ -322,7 +322,7 @@ fn wrong_uses_are_explained_where_they_are_written() {
         ("variable_a_table", short("epochs = 1", "epochs = { a = 1 }")),
         (
             "variable_an_array_in_a_text",
-            short("test = \"images.test\"", "test = [\"images.test\"]\na = [1]").clone(),
+            short("test = \"images.test\"", "test = [\"images.test\"]\na = [1]"),
         ),
         (
             "like_value",
@@ -347,8 +347,7 @@ fn wrong_uses_are_explained_where_they_are_written() {
             short(
                 "optimizer = { kind = \"adam\", lr = 0.01, weight_decay = 0.001 }",
                 "optimizer = \"adam\"",
-            )
-            .clone(),
+            ),
         ),
         ("without_missing", short("optimizer.weight_decay\"]", "optimizer.weight_dcay\"]")),
         ("without_no_table", short("optimizer.weight_decay\"]", "epochs.a\"]")),
@@ -442,6 +441,7 @@ fn what_becomes_too_large_is_an_error() {
     for file in ["large.toml", "chain.toml"] {
         let said = refused(root.path(), &["check", file]);
         assert!(said.contains("the pipeline becomes larger than 16 MB"), "{file}: {said}");
+        assert!(said.contains("has 1 problem"), "{file}: {said}");
     }
     let said = refused(root.path(), &["check", "f0.toml"]);
     assert!(said.contains("the pipeline includes more than 100 files"), "{said}");

@@ -94,6 +94,51 @@ fn a_file_that_is_wrong_by_structure_is_refused_and_no_other() {
     assert!(refused >= 10, "{refused}");
 }
 
+#[test]
+fn a_file_that_says_things_once_is_valid_and_its_mistakes_are_not() {
+    const SHORT: &str = r#"
+        include = ["data.toml"]
+        [pipeline]
+        name = "short"
+        seed = "${seed}"
+        [vars]
+        seed = 1
+        rates = [0.1, 0.2]
+        [stages.net]
+        kind = "pretrain"
+        train = "${domain}.train"
+        model = { arch = "lenet", head = ["${width}", "relu"] }
+        epochs = "${epochs}"
+        optimizer = { kind = "sgd", lr = "${lr}", nesterov = "${flag}" }
+        [stages.fast]
+        like = "net"
+        without = ["optimizer.nesterov"]
+        optimizer.lr = 0.2
+        schedule.gamma = 0.1
+        [stages.score]
+        kind = "evaluate"
+        models = "${models}"
+        on = ["${domain}.test"]
+    "#;
+    let validator = validator();
+    assert_eq!(problems(&validator, &SHORT.parse().unwrap()), Vec::<String>::new());
+    for (right, wrong) in [
+        ("\"${epochs}\"", "\"epochs\""),
+        ("\"${lr}\"", "\"$lr\""),
+        ("optimizer.lr = 0.2", "optimizer.rate = 0.2"),
+        ("without = [\"optimizer.nesterov\"]", "without = 3"),
+        ("like = \"net\"", "like = \"net\"\nsize_of_batches = 3"),
+        ("like = \"net\"", ""),
+        ("seed = 1", "seed = { a = 1 }"),
+        ("include = [\"data.toml\"]", "include = \"data.toml\""),
+        ("kind = \"pretrain\"", "kind = \"${kind}\""),
+    ] {
+        assert!(SHORT.contains(right), "{right}");
+        let wrong = SHORT.replacen(right, wrong, 1);
+        assert!(!problems(&validator, &wrong.parse().unwrap()).is_empty(), "{wrong}");
+    }
+}
+
 /// The dotted paths of all tables below `table`, itself included; arrays are entered.
 fn tables(value: &toml::Value, path: &[String], found: &mut Vec<Vec<String>>) {
     let mut below = |part: String, value: &toml::Value| {

@@ -28,6 +28,9 @@ use variables::{Fill, Variables};
 /// The tables of a file that are about all trials: variables are put in once, whatever a sweep does.
 const OF_ALL_TRIALS: [&str; 2] = ["sweep", "table"];
 
+/// The keys that are read before variables have values.
+pub const PLAIN: [&str; 2] = [include::INCLUDE, VARIABLES];
+
 /// Checks the variables of a file with the `--set` arguments `sets` put in, and puts them into its sweep, its tables and
 /// into `sets`. Everything else is left for [`expand`].
 ///

@@ -11,6 +11,8 @@ const MOST_BYTES: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Size {
     bytes: usize,
+    /// Where it became too much: the first place is told, and none of those after it.
+    exceeded: Option<Span>,
 }
 
 impl Size {
@@ -27,15 +29,16 @@ impl Size {
                     "the pipeline becomes larger than {} MB, which no pipeline is",
                     MOST_BYTES >> 20
                 );
-                Err(Diagnostic::at(span, message, "what is put in here is too much"))
+                let first = *self.exceeded.get_or_insert(span);
+                Err(Diagnostic::at(first, message, "what is put in here is too much"))
             }
         }
     }
 }
 
-/// About how many bytes a node is as text.
+/// About how many bytes a node takes.
 fn weight(node: &Node) -> usize {
-    const LEAST: usize = 8;
+    const LEAST: usize = 64;
     LEAST
         + match &node.value {
             Value::String(text) | Value::Datetime(text) => text.len(),

@@ -143,7 +143,9 @@ impl Variables {
         self.known.get(name).map(|it| &it.value).ok_or_else(|| {
             let message = format!("there is no variable `{name}`");
             let mut problem = Diagnostic::at(span, message, "used here");
-            problem.help.extend(suggest_and_list(name, self.known.keys().map(String::as_str)));
+            if !self.known.is_empty() {
+                problem.help.extend(suggest_and_list(name, self.known.keys().map(String::as_str)));
+            }
             problem.help(format!(
                 "a `${{` that is left to a shell is written `$${{`: `$${{{name}}}`; variables of the environment are not \
                  read"
