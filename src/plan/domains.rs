@@ -1,16 +1,21 @@
 //! Which images are of the domain that a stage adapts to, by what they come from: names mean nothing here. Reads
 //! no results.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
+use super::fingerprint::{self, Ingredient, Ingredients};
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::Reference;
+use crate::digest::Recipe;
 
 /// What the stages of a pipeline, or of a trial that ran, read.
 #[derive(Debug, Default)]
 pub struct Lineage<'a> {
     /// By the name of the stage.
     stages: Vec<(&'a str, Vec<Link<'a>>)>,
+    /// For stages that build what another one builds as well, the first of these.
+    twins: HashMap<&'a str, &'a str>,
 }
 
 /// Something that a stage reads.
@@ -26,7 +31,7 @@ pub struct Link<'a> {
 
 impl<'a> FromIterator<(&'a str, Vec<Link<'a>>)> for Lineage<'a> {
     fn from_iter<I: IntoIterator<Item = (&'a str, Vec<Link<'a>>)>>(stages: I) -> Self {
-        Self { stages: stages.into_iter().collect() }
+        Self { stages: stages.into_iter().collect(), twins: HashMap::new() }
     }
 }
 
@@ -36,9 +41,14 @@ impl<'a> Lineage<'a> {
         Self::of_stages(&pipeline.stages)
     }
 
-    /// That of stages which name no others.
+    /// That of stages which name no others. Those of one kind with the same settings and inputs build one thing, whatever
+    /// they are called.
     pub fn of_stages(stages: &'a [PlannedStage]) -> Self {
-        let stages = stages.iter().map(|stage| {
+        let mut recipes = HashMap::new();
+        for stage in stages {
+            recipe(stage, stages, &mut recipes);
+        }
+        let links = stages.iter().map(|stage| {
             let link = |input: &'a Reference| Link {
                 key: &input.key,
                 stage: &input.stage,
@@ -47,7 +57,28 @@ impl<'a> Lineage<'a> {
             let links: Vec<Link> = stage.inputs.iter().map(link).collect();
             (stage.name.as_str(), links)
         });
-        stages.collect()
+        links.collect::<Self>().with_twins(recipes)
+    }
+
+    /// The same where stages with the same thing in `built` build one thing.
+    #[must_use]
+    pub fn with_twins<T: Eq + Hash>(self, built: impl IntoIterator<Item = (&'a str, T)>) -> Self {
+        let built: HashMap<&str, T> = built.into_iter().collect();
+        let mut first = HashMap::new();
+        let twins = self.stages.iter().filter_map(|(name, _)| {
+            let first = *first.entry(built.get(name)?).or_insert(*name);
+            (first != *name).then_some((*name, first))
+        });
+        let twins = twins.collect();
+        Self { twins, ..self }
+    }
+
+    /// The first of the stages that build what `stage` builds.
+    pub fn origin<'s>(&self, stage: &'s str) -> &'s str
+    where
+        'a: 's,
+    {
+        self.twins.get(stage).copied().unwrap_or(stage)
     }
 
     /// What `stage` reads at `key`.
@@ -91,7 +122,7 @@ impl<'a> Lineage<'a> {
     /// split, where both are of one data set.
     pub fn is_of_domain(&self, stage: &str, key: &str, images: &str, split: &str) -> bool {
         let Some(target) = self.link(stage, key) else { return false };
-        if target.stage == images && target.split == Some(split) {
+        if self.origin(target.stage) == self.origin(images) && target.split == Some(split) {
             return true;
         }
         let source = self.labelled(stage).map(|source| self.ancestors(source.stage));
@@ -115,10 +146,12 @@ impl<'a> Lineage<'a> {
         None
     }
 
-    /// A stage, and all stages that it is built from. What a network makes of images comes from these, and not from what
-    /// the network learned from.
+    /// The origins of a stage, and of all stages that it is built from. What a network makes of images comes from these,
+    /// and not from what the network learned from.
     fn ancestors(&self, stage: &str) -> HashSet<&'a str> {
-        self.behind(stage, |links, key| key != "model" || links.iter().all(|it| it.key != "input"))
+        let all = self
+            .behind(stage, |links, key| key != "model" || links.iter().all(|it| it.key != "input"));
+        all.into_iter().map(|it| self.origin(it)).collect()
     }
 
     /// A stage of images, and all stages of images that it is built from: what a model that labels them is trained
@@ -140,6 +173,36 @@ impl<'a> Lineage<'a> {
         }
         found
     }
+}
+
+/// What `stage` builds, as far as that follows from the pipeline, and what all stages build that lead to it.
+fn recipe<'a>(
+    stage: &'a PlannedStage,
+    stages: &'a [PlannedStage],
+    known: &mut HashMap<&'a str, Recipe>,
+) -> Recipe {
+    if let Some(recipe) = known.get(stage.name.as_str()) {
+        return *recipe;
+    }
+    let mut inputs = Vec::new();
+    for input in &stage.inputs {
+        let Some(built) = stages.iter().find(|it| it.name == input.stage) else { continue };
+        inputs.push(Ingredient {
+            key: input.key.clone(),
+            split: input.split.clone(),
+            digest: recipe(built, stages, known).0,
+        });
+    }
+    let ingredients = Ingredients {
+        kind: stage.stage.kind(),
+        revision: stage.stage.revision(),
+        settings: &stage.settings,
+        external: None,
+        backend: None,
+    };
+    let recipe = fingerprint::recipe(ingredients, &inputs);
+    known.insert(&stage.name, recipe);
+    recipe
 }
 
 #[cfg(test)]
@@ -223,6 +286,30 @@ mod tests {
             "it adapts to something else"
         );
         assert_eq!(lineage.hidden_from("other", "usps", "train"), Some("back"));
+    }
+
+    #[test]
+    fn stages_that_build_one_thing_are_one_origin_whatever_they_are_called() {
+        let stages = || -> Lineage<'static> {
+            [
+                ("source", vec![]),
+                ("photos", vec![]),
+                ("again", vec![]),
+                ("target", vec![link("input", "photos", None)]),
+                ("seen", vec![link("input", "again", None)]),
+                ("net", vec![link("train", "source", None), link("method.target", "target", None)]),
+            ]
+            .into_iter()
+            .collect()
+        };
+        assert!(!stages().is_hidden("seen", "test"), "nothing says that they are one");
+        let lineage = stages().with_twins([("source", 1), ("photos", 2), ("again", 2)]);
+        assert!(lineage.is_hidden("seen", "test") && lineage.is_hidden("again", "test"));
+        assert!(!lineage.is_hidden("source", "test"));
+        assert_eq!([lineage.origin("again"), lineage.origin("source")], ["photos", "source"]);
+        // A second name of the source is none of the target.
+        let same = stages().with_twins([("source", 1), ("photos", 2), ("again", 1)]);
+        assert!(!same.is_hidden("again", "test") && same.is_hidden("photos", "test"));
     }
 
     #[test]

@@ -228,7 +228,7 @@ fn by_auto(
     if missing.is_empty() {
         let input = |key: &str| {
             let input = stage.inputs.iter().find(|input| input.key == key)?;
-            Some((input.stage.as_str(), input.split.as_deref().unwrap_or_default()))
+            Some((lineage.origin(&input.stage), input.split.as_deref().unwrap_or_default()))
         };
         // Labels that must stay unseen are a mistake of their own.
         let is_seen = |it: &(&str, &str)| !is_test(it.1) && !lineage.is_hidden(it.0, it.1);

@@ -253,3 +253,53 @@ fn trials_that_a_search_ends_early_have_the_names_too_and_each_epoch_once() {
     lengths.sort_unstable();
     assert_eq!(lengths, [2, 6], "one trial ended after an epoch, the other went on: {said}");
 }
+
+#[test]
+fn a_second_stage_that_builds_the_target_is_the_target() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    let download = |name: &str| {
+        format!(
+            "\n[stages.{name}]\nkind = \"download\"\nsource = \"file:target\"\nformat = \"image-folder\"\n"
+        )
+    };
+    let shown = |name: &str, input: &str| {
+        format!("\n[stages.{name}]\nkind = \"normalize\"\ninput = \"{input}\"\n")
+    };
+    let twins = [
+        download("again"),
+        shown("seen", "target"),
+        shown("seen_again", "again"),
+        "\n[stages.third]\nlike = \"seen_again\"\n".to_owned(),
+    ];
+    let target = "target = \"target.train\"";
+    let whole = PIPELINE.replace(target, "target = \"seen.train\"") + &twins.concat();
+    fs::write(root.join("p.toml"), &whole).unwrap();
+    for images in ["again.test", "seen_again.test", "third.valid"] {
+        let first = format!("stages.adapted.validate=[\"{images}\", \"source.valid\"]");
+        let (code, refused) = said(root, &["check", "p.toml", "--set", &first]);
+        assert_eq!(code, Some(2), "{images}: {refused}");
+        assert!(
+            refused.contains("`keep_best` would go by labels of the target domain"),
+            "{images}: {refused}"
+        );
+    }
+    let behind = "stages.adapted.validate=[\"source.valid\", \"third.valid\"]";
+    let (code, said_behind) = said(root, &["run", "p.toml", "--set", behind]);
+    assert_eq!(code, Some(0), "{said_behind}");
+    let all = csv(root);
+    assert_eq!(rows(&all, "oracle.third.valid").len(), 6, "{all}");
+    // Nor does a sweep select by them.
+    let sweep = "\n[sweep]\naxes = { \"stages.adapted.optimizer.lr\" = [0.1, 0.01] }\n\n\
+                 [sweep.select]\nstage = \"adapted\"\nby = \"validate.accuracy\"\n";
+    let by = |images: &str| {
+        let validate = "[\"source.valid\", \"target.test\", \"other.test\"]";
+        let text = whole.replace(validate, images).replace("keep_best = \"accuracy\"\n", "");
+        fs::write(root.join("s.toml"), text + sweep).unwrap();
+        said(root, &["check", "s.toml"])
+    };
+    let (code, refused) = by("\"seen_again.valid\"");
+    assert!(code == Some(2) && refused.contains("labels that selection must not see"), "{refused}");
+    assert_eq!(by("\"source.valid\"").0, Some(0), "the source is another one");
+}

@@ -252,7 +252,7 @@ pub(super) fn evaluated(
     found
 }
 
-/// What the stages of a trial read.
+/// What the stages of a trial read. Those that built one artifact are one origin.
 fn lineage(stages: &[StageRecord]) -> Lineage<'_> {
     let all = stages.iter().map(|stage| {
         let links = stage.inputs.iter().map(|input| Link {
@@ -262,7 +262,8 @@ fn lineage(stages: &[StageRecord]) -> Lineage<'_> {
         });
         (stage.name.as_str(), links.collect::<Vec<Link>>())
     });
-    all.collect()
+    let built = stages.iter().filter_map(|it| Some((it.name.as_str(), it.fingerprint?)));
+    all.collect::<Lineage>().with_twins(built)
 }
 
 /// Whether a stage scores models by something that needs no labels.
