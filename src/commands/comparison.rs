@@ -32,16 +32,16 @@ impl Comparison {
     /// That of `plan` with what the store has of it.
     ///
     /// # Errors
-    /// When a stage does not fit.
+    /// When a stage does not fit, or its files cannot be what it reads.
     pub fn new(plan: &Plan, holdings: &Holdings) -> Result<Self, Error> {
         let mut found = HashMap::new();
         let foresight = Foresight::new(plan, |task| {
             let product = match holdings.get(task) {
                 Some(holding) => Product::built(&holding.artifact.path),
-                None => plan.graph[task].stage.glance(),
-            }?;
-            found.insert(task, product.clone());
-            Some(product)
+                None => plan.graph[task].stage.glance()?,
+            };
+            found.extend(product.clone().map(|it| (task, it)));
+            Ok(product)
         });
         match foresight.report(plan) {
             Some(report) => Err(Box::new(report).into()),
@@ -72,7 +72,7 @@ impl Comparison {
             && let Some(product) = Product::built(folder)
         {
             found.insert(task, product);
-            *foresight = Foresight::new(plan, |task| found.get(&task).cloned());
+            *foresight = Foresight::new(plan, |task| Ok(found.get(&task).cloned()));
             *report = foresight.report(plan);
         }
         report.is_none()

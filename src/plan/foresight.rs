@@ -30,8 +30,11 @@ struct Foreseen {
 
 impl Foresight {
     /// What is known of `plan` when `found` says what data sets and models there are. It is asked only for those
-    /// which the pipeline and what was found before them leave open.
-    pub fn new(plan: &Plan, mut found: impl FnMut(NodeIndex) -> Option<Product>) -> Self {
+    /// which the pipeline and what was found before them leave open, and may say that one cannot be built.
+    pub fn new(
+        plan: &Plan,
+        mut found: impl FnMut(NodeIndex) -> Result<Option<Product>, Diagnostic>,
+    ) -> Self {
         let unknown = || Foreseen { product: Product::Scores, told: false };
         let mut products: Vec<Foreseen> = plan.graph.node_indices().map(|_| unknown()).collect();
         let mut problems = Vec::new();
@@ -51,10 +54,12 @@ impl Foresight {
                     }
                 }
             }
-            if is_open(&foreseen.product)
-                && let Some(product) = found(*task)
-            {
-                foreseen = Foreseen { product, told: true };
+            if is_open(&foreseen.product) {
+                match found(*task) {
+                    Ok(Some(product)) => foreseen = Foreseen { product, told: true },
+                    Ok(None) => {}
+                    Err(problem) => problems.push((trial, problem)),
+                }
             }
             products[task.index()] = foreseen;
         }

@@ -211,10 +211,10 @@ impl Stage for Download {
             .collect()
     }
 
-    fn glance(&self) -> Option<Product> {
+    fn glance(&self) -> Result<Option<Product>, Diagnostic> {
         match self {
-            Self::Own(own) => own.glance().map(Product::Dataset),
-            Self::Known(_) | Self::Weights(_) => None,
+            Self::Own(own) => Ok(own.glance()?.map(Product::Dataset)),
+            Self::Known(_) | Self::Weights(_) => Ok(None),
         }
     }
 

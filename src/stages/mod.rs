@@ -186,10 +186,12 @@ pub trait Stage: Send + Sync + fmt::Debug {
     }
 
     /// What a glance at the stage's files outside the store tells of its artifact where [`Stage::describe`] leaves it
-    /// open, such as splits by the names of folders. Never reads an image or unpacks anything; whatever is wrong with
-    /// the files is for [`Stage::run`] to say.
-    fn glance(&self) -> Option<Product> {
-        None
+    /// open, such as splits by the names of folders. Never reads an image or unpacks anything.
+    ///
+    /// # Errors
+    /// Where the names alone say that [`Stage::run`] would fail.
+    fn glance(&self) -> Result<Option<Product>, Diagnostic> {
+        Ok(None)
     }
 
     /// Keys of the stage's table that cannot change what it builds, and are no part of the fingerprint.

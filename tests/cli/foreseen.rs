@@ -76,6 +76,26 @@ fn a_split_that_folders_do_not_have_is_missed_before_anything_runs() {
     assert!(said.contains("the model has 3 classes, the data set of `train` has 2"), "{said}");
 }
 
+#[test]
+fn folders_that_cannot_be_read_are_named_with_their_place_before_anything_runs() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    folders(root, "photos/train", &[("bike", BLUE), ("mug", RED)]);
+    folders(root, "photos/test", &[("bike", BLUE)]);
+    fs::create_dir(root.join("photos/test/mug")).unwrap();
+    fs::write(root.join("p.toml"), PIPELINE).unwrap();
+    for verb in ["check", "plan", "run"] {
+        let (code, said) = said(root, &[verb, "p.toml"]);
+        assert_eq!(code, Some(2), "{verb}: {said}");
+        assert!(said.contains("p.toml:7:10"), "{verb}: {said}");
+        assert!(said.contains("photos/test/mug: there are no images in it"), "{verb}: {said}");
+        assert!(!said.contains(root.to_str().unwrap()), "as the user names it: {said}");
+        assert!(artifacts(&root.join(".runner")).is_empty(), "{verb} built something");
+    }
+    folders(root, "photos/test", &[("mug", RED)]);
+    assert_eq!(said(root, &["check", "p.toml"]).0, Some(0));
+}
+
 /// The photos in an archive, of which a glance tells nothing.
 fn archive(root: &Path) {
     photos(root);

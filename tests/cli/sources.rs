@@ -69,7 +69,7 @@ fn a_run_notices_every_change_of_the_images_that_a_list_names() {
     assert!(run(root, &[]).1.contains("nothing to do"));
     fs::remove_file(root.join("pics/2.png")).unwrap();
     let (code, said) = run(root, &[]);
-    assert!(code == 1 && said.contains("line 2: there is no such file"), "{said}");
+    assert!(code == 2 && said.contains("line 2: there is no such file"), "{said}");
     std::os::unix::fs::symlink(root.join("pics/3.png"), root.join("pics/2.png")).unwrap();
     assert!(run(root, &[]).1.contains("1 ran"));
     picture(root, "pics/3.png", 11);
@@ -187,7 +187,7 @@ fn what_is_advised_for_a_list_whose_names_begin_elsewhere_works() {
         fs::write(&list, format!("{first} 0\n{second} 1\n")).unwrap();
         pipeline(root, source);
         let (code, said) = run(root, &[]);
-        assert_eq!(code, 1, "{said}");
+        assert_eq!(code, 2, "{said}");
         let advice = said.split('`').find(|part| part.starts_with("root = ")).expect(&said);
         pipeline(root, &format!("{source}\n{advice}"));
         let (code, said) = run(root, &[]);

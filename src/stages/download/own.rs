@@ -174,17 +174,31 @@ impl Own {
 
     /// What names of folders and lists say of it, without a look at any image; `None` where these say nothing, or nothing
     /// that can be relied on.
-    pub(super) fn glance(&self) -> Option<DatasetShape> {
-        let Source::File { path, .. } = &self.source else { return None };
-        let (path, layout) = self.place(&find(path).ok()?).ok()?;
-        let ReadNames { classes, splits, empty } = self.format.names(&path, &layout)?.ok()?;
+    ///
+    /// # Errors
+    /// Where they alone say that it cannot be read.
+    pub(super) fn glance(&self) -> Result<Option<DatasetShape>, Diagnostic> {
+        let Source::File { path: written, span, .. } = &self.source else { return Ok(None) };
+        // That nothing is there is said of the plan.
+        let Ok(found) = find(written) else { return Ok(None) };
+        let Ok((path, layout)) = self.place(&found) else { return Ok(None) };
+        let Some(names) = self.format.names(&path, &layout) else { return Ok(None) };
+        let ReadNames { classes, splits, empty } = names.map_err(|error| {
+            let shown = PathAlias::new(&found, written);
+            let error = error.map_texts(|text| shown.text(text));
+            let mut problem = Diagnostic::at(*span, error.to_string(), "what is there");
+            problem.help = error.help().to_vec();
+            problem
+        })?;
         let splits = splits.into_iter().map(|name| (name, None)).collect();
         let shape = DatasetShape { splits: Some(splits), ..DatasetShape::unknown() };
         // Which classes have images is known only once it is known which of these are broken.
         if self.skips_broken {
-            return Some(shape);
+            return Ok(Some(shape));
         }
-        Some(DatasetShape { classes: Some(classes.len()), names: Some(classes), empty, ..shape })
+        let names = Some(classes);
+        let classes = names.as_ref().map(Vec::len);
+        Ok(Some(DatasetShape { classes, names, empty, ..shape }))
     }
 
     /// The digest of every file outside the store that is read, without what `sha256` says already.
