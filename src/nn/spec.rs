@@ -255,10 +255,12 @@ impl Spec {
 
     /// The same features for images of shape `input`, and a classifier of `classes` classes: the old
     /// one with a new last layer where `head` is empty, else `head` and a linear layer, named as
-    /// PyTorch's `nn.Sequential` at its place names them. Also says how the names of what is new begin.
+    /// PyTorch's `nn.Sequential` at its place names them. Also says how the names of what is new begin. What it takes the
+    /// middle of stays as long as the size of its images does.
     #[must_use]
     pub fn with_head(mut self, head: &[Layer], input: Chw, classes: usize) -> (Self, String) {
-        (self.input, self.middle_of, self.classes) = (input, None, classes);
+        let middle_of = self.middle_of.filter(|_| input == self.input);
+        (self.input, self.middle_of, self.classes) = (input, middle_of, classes);
         if head.is_empty() {
             let weighted = |named: &&mut Named| {
                 matches!(named.layer, Layer::Linear { .. } | Layer::Conv2d { .. })

@@ -229,8 +229,8 @@ impl Training {
     /// The network that comes out, or everything that does not fit.
     fn describe(&self, inputs: &Described) -> Result<ModelShape, Vec<Problem>> {
         let method = &*self.method;
-        let train = self.seen(inputs.dataset("train"));
-        let shape = self.source.describe(inputs, &train, method);
+        let train = inputs.dataset("train");
+        let shape = self.source.describe(inputs, &self.cropped(train.clone()), method);
         let mut shape = shape.map_err(|problem| vec![problem])?;
         let learned = inputs.dataset(self.learns_from());
         if self.crop(&learned).is_some() && learned.size.is_none() {

@@ -160,3 +160,56 @@ fn images_whose_size_is_known_when_they_are_read_are_compared_with_crops_then() 
     let said = done(root, &[CROP, "stages.net.batch_size=2", "stages.adapted.batch_size=2"]);
     assert!(said.contains("the middle 8x8 of images of 16x16"), "{said}");
 }
+
+#[test]
+fn a_new_head_keeps_the_middle_of_images_of_that_size_and_says_where_it_does_not() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    pipeline(root);
+    let more = "
+[stages.larger]
+kind = \"normalize\"
+input = \"photos\"
+resize = 14
+channels = 3
+
+[stages.tuned]
+kind = \"finetune\"
+model = \"net\"
+head = []
+train = \"images\"
+validate = \"images.test\"
+epochs = 1
+batch_size = 16
+
+[stages.score_tuned]
+kind = \"evaluate\"
+models = [\"tuned\"]
+on = [\"images.test\", \"middles.test\"]
+";
+    let text = fs::read_to_string(root.join("p.toml")).unwrap() + more;
+    fs::write(root.join("p.toml"), text).unwrap();
+    let said = done(root, &[CROP]);
+    assert!(!said.contains("no longer the middle"), "{said}");
+    let log = result(root, "logs/tuned.log");
+    assert!(log.contains("go in as the middle 8x8 of images of 12x12"), "{log}");
+    let scores = result(root, "score_tuned.csv");
+    let of = |set: &str| -> Vec<String> {
+        let rows = scores.lines().filter(|line| line.contains(set));
+        rows.map(|row| row.replace(set, "@on")).collect()
+    };
+    assert!(of("images.test").len() > 2, "{scores}");
+    assert_eq!(of("images.test"), of("middles.test"));
+    // A crop of another size, and images of another one, are what is asked for.
+    let crop = "stages.tuned.augment=[{ kind = \"random_crop\", size = 10 }]";
+    let on = "stages.score_tuned.on=[\"images.test\"]";
+    let (code, shown) = ended(root, &["show", "p.toml", "--model", "tuned"], &[CROP, crop, on]);
+    assert!(code == Some(0) && shown.contains("3x10x10 images"), "{shown}");
+    let larger = ["train=\"larger\"", "validate=\"larger.test\""];
+    let larger = larger.map(|it| format!("stages.tuned.{it}"));
+    let on = "stages.score_tuned.on=[\"larger.test\"]";
+    let said = done(root, &[CROP, &larger[0], &larger[1], on]);
+    let note = "takes images of 14x14, and no longer the middle of 12x12";
+    assert!(said.contains(note), "{said}");
+    assert!(result(root, "logs/tuned.log").contains(note));
+}

@@ -10,7 +10,41 @@ use crate::stages::{DatasetShape, Problem};
 /// The key of the changes of a training's images.
 const AUGMENT: &str = "augment";
 
+/// The images that a training learns from, and what is cut out of them.
+#[derive(Debug)]
+pub(super) struct CroppedImages {
+    pub images: DatasetShape,
+    /// The size of a crop that has one.
+    pub crop: Option<(usize, usize)>,
+}
+
+impl CroppedImages {
+    /// The images as a network sees them that is made for them, or of the network `old`: that goes on with the middle of
+    /// images whose middle it took.
+    pub(super) fn seen(&self, old: Option<&Spec>) -> DatasetShape {
+        let middle =
+            old.filter(|spec| spec.middle_of.is_some() && spec.middle_of == self.images.size);
+        let middle = middle.map(|spec| (spec.input.height, spec.input.width));
+        // Without the whole size it is not known what else a network takes.
+        let size = self.images.size.map(|whole| self.crop.or(middle).unwrap_or(whole));
+        DatasetShape { size, ..self.images.clone() }
+    }
+}
+
+/// In words, that the network of `spec` takes no middle any more of images of the size `before`, whose middle it took when it
+/// came in, if so.
+pub(super) fn no_longer_middle(before: Option<(usize, usize)>, spec: &Spec) -> Option<String> {
+    let (height, width) = before.filter(|_| spec.middle_of != before)?;
+    let (h, w) = (spec.input.height, spec.input.width);
+    Some(format!("takes images of {h}x{w}, and no longer the middle of {height}x{width}"))
+}
+
 impl Training {
+    /// `images` with what is cut out of them.
+    pub(super) fn cropped(&self, images: DatasetShape) -> CroppedImages {
+        CroppedImages { crop: self.crop(&images), images }
+    }
+
     /// The size that a crop makes of images like these.
     pub(super) fn crop(&self, images: &DatasetShape) -> Option<(usize, usize)> {
         self.settings.augment.as_ref().filter(|_| !images.features).and_then(Augment::size)
@@ -19,13 +53,6 @@ impl Training {
     /// The key of the images whose size counts.
     pub(super) fn learns_from(&self) -> &'static str {
         if self.method.needs().source { "train" } else { "method.target" }
-    }
-
-    /// These images as a network sees them.
-    pub(super) fn seen(&self, images: DatasetShape) -> DatasetShape {
-        // Without the whole size it is not known what else a network takes.
-        let size = images.size.map(|whole| self.crop(&images).unwrap_or(whole));
-        DatasetShape { size, ..images }
     }
 
     /// The size of images whose middle the network takes as well, when it learns from crops of `images`; that of `spec` where it

@@ -1,5 +1,6 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
+use super::crops::CroppedImages;
 use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
@@ -19,49 +20,64 @@ pub(in crate::stages) enum ModelSource {
     Stage(NewLayers),
 }
 
+/// The model that a training begins with.
+pub(super) struct Begun {
+    pub saved: Saved,
+    /// The names of parameters that did not come in.
+    pub new: Vec<String>,
+    /// The height and width of images whose middle the network took that came in.
+    pub middle_of: Option<(usize, usize)>,
+}
+
 impl ModelSource {
     /// The network for images like `data`, those of `train`, as far as both are known, with the classifier that came
     /// in beside a new one where the method wants that.
     pub(super) fn describe(
         &self,
         inputs: &Described,
-        data: &DatasetShape,
+        data: &CroppedImages,
         method: &dyn Method,
     ) -> Result<ModelShape, Problem> {
         match self {
             Self::Stage(new) if new.is_empty() => Ok(inputs.model("model")),
             Self::Stage(new) => {
                 let old = inputs.model("model");
-                let shape = renewed(old.clone(), new, data)?;
+                let shape = renewed(old.clone(), new, &data.seen(old.spec.as_ref()))?;
                 match method.needs().keeps_classifier_as {
                     Some(_) if new.bottleneck.is_some() => Err(kept_behind_a_bottleneck()),
                     Some(part) => with_old_classifier(shape, &old, part),
                     None => Ok(shape),
                 }
             }
-            Self::Fresh(architecture) => Ok(match fresh(architecture, data)? {
-                Some(spec) => ModelShape::fresh(spec, data.names.clone()),
-                None => ModelShape { classes: data.names.clone(), ..ModelShape::unknown() },
-            }),
+            Self::Fresh(architecture) => {
+                let data = data.seen(None);
+                Ok(match fresh(architecture, &data)? {
+                    Some(spec) => ModelShape::fresh(spec, data.names),
+                    None => ModelShape { classes: data.names, ..ModelShape::unknown() },
+                })
+            }
         }
     }
 
-    /// The model that training begins with, for `train` as the network sees it, and the names of parameters that did not come in.
+    /// The model that training begins with, for `train` and what is cut out of its images.
     pub(super) fn open(
         &self,
         context: &Context,
-        train: Option<(&OpenedSplit, DatasetShape)>,
+        train: Option<(&OpenedSplit, CroppedImages)>,
         method: &dyn Method,
         (seed, ops): (u64, &Backend),
-    ) -> Result<(Saved, Vec<String>), Failure> {
+    ) -> Result<Begun, Failure> {
         let failure = |error: SpecError| Failure::new(error.to_string());
+        let mut middle_of = None;
         let ((model, new), train) = match self {
             Self::Stage(new) => {
-                let old = Saved::open(&context.input("model").path, ops)?;
+                let saved = Saved::open(&context.input("model").path, ops)?;
+                middle_of = saved.model.spec().middle_of;
                 let Some(train) = train.filter(|_| !new.is_empty()) else {
-                    return Ok((old, Vec::new()));
+                    return Ok(Begun { saved, new: Vec::new(), middle_of });
                 };
-                let (old, (train, shape)) = (old.model, train);
+                let (old, (train, images)) = (saved.model, train);
+                let shape = images.seen(Some(old.spec()));
                 let (Some((height, width)), Some(classes)) = (shape.size, shape.classes) else {
                     return Err(differ_in_size("train"));
                 };
@@ -74,8 +90,8 @@ impl ModelSource {
                 ((model, new), train)
             }
             Self::Fresh(architecture) => {
-                let (train, shape) = train.expect("only labelled images train a new network");
-                let spec = fresh(architecture, &shape)
+                let (train, images) = train.expect("only labelled images train a new network");
+                let spec = fresh(architecture, &images.seen(None))
                     .map_err(Failure::from)?
                     .ok_or_else(|| differ_in_size("train"))?;
                 let model = Model::new(spec, ops, seed).map_err(failure)?;
@@ -84,7 +100,7 @@ impl ModelSource {
             }
         };
         let classes = train.dataset.classes.clone();
-        Ok((Saved { model, classes }, new))
+        Ok(Begun { saved: Saved { model, classes }, new, middle_of })
     }
 
     /// The heads that a method wants a network of `spec` to have.

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::crops::no_longer_middle;
+use super::network::Begun;
 use super::{SCORED, Training, misfit, unknown_part, without_batch_norm};
 use crate::data::classes::Matched;
 use crate::metrics::{Metrics, TrainingRow, TrainingSplit, rounded};
@@ -150,9 +152,9 @@ impl TrainingRun<'_> {
     fn run(self, ops: &Backend) -> Result<Outcome, Halt> {
         let Self { training, context, mut sets } = self;
         let seed = training.settings.seed;
-        let train = sets.train.as_ref().map(|set| (set, training.seen(set.shape())));
-        let (Saved { mut model, classes }, mut new) =
-            training.source.open(context, train, &*training.method, (seed, ops))?;
+        let train = sets.train.as_ref().map(|set| (set, training.cropped(set.shape())));
+        let begun = training.source.open(context, train, &*training.method, (seed, ops))?;
+        let Begun { saved: Saved { mut model, classes }, mut new, middle_of } = begun;
         let learned = if training.method.needs().source { &sets.train } else { &sets.target };
         if let Some(learned) = learned {
             model.set_middle_of(training.middle_of(model.spec(), &learned.shape()));
@@ -187,6 +189,10 @@ impl TrainingRun<'_> {
                 .progress
                 .note(&format!("images that are not cropped at random go in as {parts}"));
         }
+        let no_longer = no_longer_middle(middle_of, model.spec());
+        if let Some(words) = &no_longer {
+            context.progress.note(&format!("the network {words}"));
+        }
         let counts = trainable(&model, training)?;
         let data = sets.data();
         let (settings, backend) = (&training.settings, backend(context.device));
@@ -207,7 +213,7 @@ impl TrainingRun<'_> {
         Saved { model, classes }.save(context.out)?;
         let coverage = coverage(&data, settings, &method.needs());
         let coverage = coverage.map(|(_, words)| words);
-        let summary = summary(&rows, counts, [coverage, parts], by_number);
+        let summary = summary(&rows, counts, [coverage, parts, no_longer], by_number);
         Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })
     }
 }
@@ -229,7 +235,7 @@ fn trainable(model: &Model, training: &Training) -> Result<(usize, usize), Failu
 fn summary(
     rows: &[TrainingRow],
     (learning, all): (usize, usize),
-    seen: [Option<String>; 2],
+    seen: [Option<String>; 3],
     by_number: bool,
 ) -> String {
     let last = |split: TrainingSplit, metric: &str| {
