@@ -426,7 +426,8 @@ impl Attempt<'_> {
         if lock.is_lost() {
             return Ok(Err(Halt::Interrupted));
         }
-        let artifact = self.publish(staging, &outcome, since.elapsed().as_secs_f64())?;
+        let seconds = outcome.earlier + since.elapsed().as_secs_f64();
+        let artifact = self.publish(staging, &outcome, seconds)?;
         store.clear_checkpoints(fingerprint);
         let (name, summary) = (name.clone(), outcome.summary);
         reporter.event(&Event::Finished {

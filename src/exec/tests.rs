@@ -78,7 +78,7 @@ impl Stage for FakeStage {
             rows.push(ScoreRow { model, dataset, metric, value: 0.5 });
         }
         let metrics = Metrics::Scores(rows);
-        Ok(Outcome { metrics, summary: String::new(), timings: vec![("all".into(), 0.1)] })
+        Ok(Outcome { metrics, timings: vec![("all".into(), 0.1)], ..Outcome::default() })
     }
 }
 

@@ -164,7 +164,7 @@ pub struct StageRecord {
     pub external: Option<String>,
     /// How long it took in this run, in seconds.
     pub seconds: f64,
-    /// Of a cached stage, how long the run took that built its artifact, in seconds; of an artifact of an earlier version
+    /// Of a cached stage, how long the runs took that built its artifact, in seconds; of an artifact of an earlier version
     /// it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub built_in: Option<f64>,

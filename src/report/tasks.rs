@@ -71,7 +71,7 @@ pub(super) fn records(
     plan.stages.iter().zip(&plan.trials).map(trial).collect()
 }
 
-/// How long the run took that built an artifact, in seconds.
+/// How long it took to build an artifact, in seconds: that of earlier runs counts where it went on from their checkpoint.
 fn built_in(artifact: &Checked) -> Result<Option<f64>, Error> {
     let parts = rows(artifact, "timings.csv")?.unwrap_or_default().rows;
     let total = parts.iter().find(|part| part[0] == TOTAL);
@@ -141,8 +141,15 @@ pub(super) fn timings(plan: &Plan, done: &[Done], sources: &Artifacts) -> Result
         let end = &done[task.index()];
         let name = display_name(plan, *task);
         let cached = (end.end.ending() == Ending::Cached).to_string();
-        all.push(vec![name.clone(), TOTAL.into(), format!("{:.6}", end.seconds), cached.clone()]);
-        let Some(artifact) = &sources[task.index()] else { continue };
+        let artifact = sources[task.index()].as_ref();
+        let built_in = match (&end.end, artifact) {
+            // Its parts began in earlier runs, where it went on from what those left.
+            (End::Built, Some(artifact)) => built_in(artifact)?,
+            _ => None,
+        };
+        let seconds = built_in.unwrap_or(0.0).max(end.seconds);
+        all.push(vec![name.clone(), TOTAL.into(), format!("{seconds:.6}"), cached.clone()]);
+        let Some(artifact) = artifact else { continue };
         let parts = rows(artifact, "timings.csv")?.unwrap_or_default().rows;
         // What it took to build an artifact is no time of a run that found it.
         for part in parts.iter().filter(|part| part[0] != TOTAL) {

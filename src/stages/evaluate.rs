@@ -341,7 +341,7 @@ impl ScoringRun<'_> {
             100.0 * accuracies.iter().copied().fold(0.0, f64::max),
         );
         parts.iter().for_each(|part| summary += &format!(", {part}"));
-        Ok(Outcome { metrics: Metrics::Scores(rows), summary, timings: Vec::new() })
+        Ok(Outcome { metrics: Metrics::Scores(rows), summary, ..Outcome::default() })
     }
 }
 

@@ -116,6 +116,6 @@ impl Stage for Freeze {
         add("total", learning, all);
         let metrics = Metrics::Layers(rows);
         let summary = format!("{learning} of {all} parameters stay trainable");
-        Ok(Outcome { metrics, summary, timings: Vec::new() })
+        Ok(Outcome { metrics, summary, ..Outcome::default() })
     }
 }

@@ -391,6 +391,8 @@ pub struct Outcome {
     pub summary: String,
     /// Seconds spent by named part, for `timings.csv`.
     pub timings: Vec<(String, f64)>,
+    /// Seconds of these that were spent in attempts before this one, which it went on from.
+    pub earlier: f64,
 }
 
 impl Outcome {
@@ -404,7 +406,7 @@ impl Outcome {
         Ok(Self {
             metrics: statistics::facts(dataset),
             summary: statistics::summary(dataset),
-            timings: Vec::new(),
+            ..Self::default()
         })
     }
 }

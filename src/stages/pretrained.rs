@@ -360,7 +360,7 @@ impl Put<'_> {
         let classes = counted(stage.spec.classes);
         Saved { model, classes }.save(context.out)?;
         stage.say_where_from(context)?;
-        Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), timings: Vec::new() })
+        Ok(Outcome { metrics: rows(&fit), summary: summary(&fit), ..Outcome::default() })
     }
 }
 

@@ -167,7 +167,7 @@ impl DrawingRun<'_> {
         let part = set.part(model.spec()).map(|part| format!(", of {part}"));
         let summary = format!("{pictures} pictures{}", part.unwrap_or_default());
         let (metrics, summary) = (Metrics::Layers(rows), summary);
-        Ok(Outcome { metrics, summary, timings: Vec::new() })
+        Ok(Outcome { metrics, summary, ..Outcome::default() })
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Times {
     pub validate: f64,
     /// Computing the output of frozen layers once.
     pub frozen: f64,
+    /// What of all these was spent before the training went on from a checkpoint.
+    pub earlier: f64,
 }
 
 impl Times {
@@ -25,8 +27,9 @@ impl Times {
         [self.steps, self.waiting, self.validate, self.frozen]
     }
 
+    /// Those of the attempts that led to a checkpoint.
     pub(super) fn of_parts([steps, waiting, validate, frozen]: [f64; 4]) -> Self {
-        Self { steps, waiting, validate, frozen }
+        Self { steps, waiting, validate, frozen, earlier: steps + waiting + validate + frozen }
     }
 }
 

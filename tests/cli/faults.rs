@@ -308,6 +308,56 @@ fn a_training_that_ended_early_and_was_killed_before_it_was_published_ends_there
     assert_same(&tree(&home), &tree(&whole), "killed");
 }
 
+/// The seconds in rows that begin with a part and its seconds: those of the whole, and the sum of its parts.
+fn seconds<'a>(rows: impl Iterator<Item = &'a str>) -> (f64, f64) {
+    let (mut total, mut parts) = (0.0, 0.0);
+    for row in rows {
+        let mut cells = row.split(',');
+        let (part, seconds) = (cells.next().unwrap(), cells.next().unwrap());
+        match part {
+            "total" => total = seconds.parse::<f64>().unwrap(),
+            _ => parts += seconds.parse::<f64>().unwrap(),
+        }
+    }
+    (total, parts)
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
+fn the_time_of_a_training_that_goes_on_counts_that_of_the_attempts_before() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    photos(root);
+    // Nearly all of it is done before it is killed, so that the rest takes a part of the time alone.
+    let wide =
+        "stages.net.model.layers=[{ kind = \"conv2d\", filters = 256, kernel = 5 }, \"relu\"]";
+    let settings = [wide, "stages.net.epochs=40", "stages.net.batch_size=8"];
+    let home = root.join("killed");
+    let broken = train(root, &home, &settings)
+        .env("RUNNER_FAIL_POINT", "old checkpoints removed:198")
+        .output()
+        .unwrap();
+    assert_eq!(broken.status.signal(), Some(ABORTED), "{broken:?}");
+    assert_done(&train(root, &home, &settings).output().unwrap(), "killed");
+    let latest = home.join("results/photos/latest");
+    let log = fs::read_to_string(latest.join("logs/net.log")).unwrap();
+    assert!(log.contains("goes on from a checkpoint: epoch 40"), "{log}");
+    let times = fs::read_to_string(latest.join("timings.csv")).unwrap();
+    let of_run = seconds(times.lines().filter_map(|row| row.strip_prefix("net,")));
+    assert!(of_run.1 > 0.0 && of_run.0 >= of_run.1, "{of_run:?}: {times}");
+    let artifact = |path: &PathBuf| {
+        let text = fs::read_to_string(path).ok()?;
+        (path.ends_with("timings.csv") && text.contains("steps")).then_some(text)
+    };
+    let all: Vec<String> =
+        files(&home.join("store/artifacts")).iter().filter_map(artifact).collect();
+    assert_eq!(all.len(), 2, "of two trainings");
+    for text in all {
+        let (total, parts) = seconds(text.lines().skip(1));
+        assert!(parts > 0.0 && total >= parts, "{text}");
+    }
+}
+
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no fail points")]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_without_any_it_starts_anew() {

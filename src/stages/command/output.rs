@@ -205,7 +205,7 @@ impl Output {
             Form::Metrics => {
                 let metrics = taken::metrics(folder)?;
                 let count = metrics.csv().map_or(0, |text| text.lines().count() - 1);
-                Outcome { metrics, summary: format!("{count} numbers"), timings: Vec::new() }
+                Outcome { metrics, summary: format!("{count} numbers"), ..Outcome::default() }
             }
         };
         if self.metrics {

@@ -139,7 +139,7 @@ pub(super) fn predictions(
     }
     let summary = format!("predictions for {}, {} classes", counts.join(", "), classes.len());
     Predictions { classes, scores, splits }.save(context.out)?;
-    Ok(Outcome { metrics: Metrics::None, summary, timings: Vec::new() })
+    Ok(Outcome { metrics: Metrics::None, summary, ..Outcome::default() })
 }
 
 /// The numbers of an array of `rows` and `columns`; `0` columns for any number.
@@ -244,7 +244,7 @@ pub(super) fn features(
         summaries.push(format!("{width} of {rows} images of {}", split.text()));
     }
     let summary = format!("features: {}", summaries.join(", "));
-    Ok(Outcome { metrics: Metrics::None, summary, timings: Vec::new() })
+    Ok(Outcome { metrics: Metrics::None, summary, ..Outcome::default() })
 }
 
 pub(super) fn model(
@@ -292,7 +292,7 @@ pub(super) fn model(
         state_dict::load(&mut model, &file, &taken, &fit)
             .map_err(|error| renamed(Failure::from(error)))?;
         Saved { model, classes }.save(context.out)?;
-        Ok(Outcome { metrics: Metrics::None, summary, timings: Vec::new() })
+        Ok(Outcome { metrics: Metrics::None, summary, ..Outcome::default() })
     })
 }
 

@@ -214,7 +214,8 @@ impl TrainingRun<'_> {
         let coverage = coverage(&data, settings, &method.needs());
         let coverage = coverage.map(|(_, words)| words);
         let summary = summary(&rows, counts, [coverage, parts, no_longer], by_number);
-        Ok(Outcome { metrics: Metrics::Training(rows), summary, timings: timings(&times) })
+        let (metrics, timings) = (Metrics::Training(rows), timings(&times));
+        Ok(Outcome { metrics, summary, timings, earlier: times.earlier })
     }
 }
 
