@@ -433,6 +433,7 @@ pub(super) fn begun(plan: &Plan, trials: &Trials, options: &RunOptions) -> Strin
         sweep: !plan.trials[0].labels.is_empty(),
         backend: plan.backend.clone(),
         store: store.into_os_string().into_string().ok(),
+        folder: std::env::current_dir().ok().and_then(|it| it.into_os_string().into_string().ok()),
     };
     serde_json::to_string(&begun).expect("it is plain data")
 }

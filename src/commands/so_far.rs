@@ -1,7 +1,8 @@
 //! What there is so far of a run that goes on: its pipeline is planned again, and what the store has of it becomes results
 //! that last as long as they are looked at. Changes nothing of the run.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -10,6 +11,7 @@ use crate::cli::BackendOption;
 use crate::data::outside::Known;
 use crate::exec::{Done, End, Holdings};
 use crate::nn::dispatch;
+use crate::plan::search::Search;
 use crate::report::finished::FinishedRun;
 use crate::report::live::{Counted, Live, live_runs};
 use crate::report::{results, runs};
@@ -20,6 +22,8 @@ use crate::store::Store;
 /// The results of a run that goes on.
 pub(super) struct SoFar {
     pub run: FinishedRun,
+    /// Whether its search draws trials that are not among those of `run`.
+    pub draws_later: bool,
     /// Holds the files of `run`.
     _folder: TempDir,
 }
@@ -31,6 +35,10 @@ impl SoFar {
     /// When this runner does not take its pipeline, files that it reads are not here, or an artifact is damaged.
     pub fn of(live: &Live, counted: &Counted) -> Result<Option<Self>, Error> {
         let Some(begun) = live.begun() else { return Ok(None) };
+        let _there = match &begun.folder {
+            Some(folder) => Some(Visit::to(folder, &live.run)?),
+            None => None,
+        };
         let Some(store) = begun.store else {
             return Err(Error::Missing(format!(
                 "the path of the store of {} is no text: its table can be shown when it is over",
@@ -71,7 +79,32 @@ impl SoFar {
         let run = results::so_far(folder.path(), &plan, &trials.resolved, &done, || {
             super::run::provenance(&plan, &trials.resolved, start, Vec::new())
         })?;
-        Ok(Some(Self { run, _folder: folder }))
+        let draws_later = trials.search.as_ref().is_some_and(Search::draws_later);
+        Ok(Some(Self { run, draws_later, _folder: folder }))
+    }
+}
+
+/// A stay in the folder that relative paths of a run begin in. Ends where it began, as the paths of this command do.
+struct Visit {
+    home: PathBuf,
+}
+
+impl Visit {
+    fn to(folder: &str, run: &str) -> Result<Self, Error> {
+        let home = env::current_dir().map_err(|error| Error::Machine(error.to_string()))?;
+        env::set_current_dir(folder).map_err(|error| {
+            Error::Missing(format!(
+                "the folder `{folder}`, where {run} was begun, cannot be entered here: {error}"
+            ))
+        })?;
+        Ok(Self { home })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // It was the current folder a moment ago.
+        let _ = env::set_current_dir(&self.home);
     }
 }
 

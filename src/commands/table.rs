@@ -1,6 +1,7 @@
 //! `runner table`: prints the tables of a run, finished or still going on, or explains where a number in them comes from.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
@@ -24,7 +25,12 @@ pub fn run(args: &TableArgs) -> Result<ExitCode, Error> {
     if let Some(live) = live {
         return of_live(args, &live);
     }
-    let folder = super::find_run_of(&args.results, &args.run, pipeline.as_deref())?;
+    of_finished(args, &args.run, pipeline.as_deref())
+}
+
+/// Prints the newest run that `word` stands for and that is over.
+fn of_finished(args: &TableArgs, word: &Path, pipeline: Option<&str>) -> Result<ExitCode, Error> {
+    let folder = super::find_run_of(&args.results, word, pipeline)?;
     of_run(args, &super::numbers_in(&folder)?)
 }
 
@@ -47,10 +53,24 @@ fn of_live(args: &TableArgs, live: &Live) -> Result<ExitCode, Error> {
         "note: `{pipeline}` is still running as {run}: {ended} of {all} stages are over{fails}; what is `not run` here may \
          still come{over}"
     ));
-    let Some(so_far) = SoFar::of(live, &counted)? else {
+    let so_far = match SoFar::of(live, &counted) {
+        Ok(so_far) => so_far,
+        Err(error) => {
+            let error = error.to_string();
+            let why = error.lines().next().unwrap_or_default();
+            console::say(format_args!(
+                "note: what there is of this run cannot be shown from here: {why}"
+            ));
+            return of_finished(args, &args.run, Some(pipeline));
+        }
+    };
+    let Some(so_far) = so_far else {
         console::say("note: this run does not say yet what it is of; ask again in a moment");
         return Ok(ExitCode::SUCCESS);
     };
+    if so_far.draws_later {
+        console::say("note: trials that the search draws later are not shown");
+    }
     if Tables::of(&so_far.run)?.good().next().is_none() && !args.scores {
         console::say("note: there are no scores yet");
         return Ok(ExitCode::SUCCESS);

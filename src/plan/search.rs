@@ -252,6 +252,11 @@ impl Search {
         self.sweep.is_adaptive() || self.sweep.halving.is_some()
     }
 
+    /// Whether it draws trials by results that it has not heard of yet.
+    pub fn draws_later(&self) -> bool {
+        self.expected_trials() > self.of.len()
+    }
+
     /// Trials that it will have in the end, as far as is known.
     pub fn expected_trials(&self) -> usize {
         let left = self.sweep.configurations().saturating_sub(self.configurations.len());

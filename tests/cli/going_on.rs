@@ -67,7 +67,12 @@ fn waiting(root: &Path) {
 
 /// Starts a run and waits until its stage `slow` has begun.
 fn begun(root: &Path) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut child = spawn(root, &["run", "going.toml", "--json"], Stdio::piped(), Stdio::null());
+    begun_by(root, "run")
+}
+
+/// The same of the verb that starts it.
+fn begun_by(root: &Path, verb: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = spawn(root, &[verb, "going.toml", "--json"], Stdio::piped(), Stdio::null());
     let mut events = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     loop {
@@ -140,6 +145,72 @@ fn table_and_ls_say_of_a_run_that_goes_on_what_is_there_so_far() {
     let (code, before) = said(root, &["table", advised]);
     assert!(code == Some(0) && before.ends_with(&table), "{now}\n{before}");
     let_end(root, child, events);
+}
+
+#[test]
+fn the_table_of_a_run_that_goes_on_is_shown_from_any_folder_or_what_is_in_the_way() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    waiting(root);
+    fs::create_dir(root.join("elsewhere")).unwrap();
+    let (child, events) = begun(root);
+    let command = ["table", "going", "--results", "../results"];
+    let (code, table) = said(&root.join("elsewhere"), &command);
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.contains("still running") && table.contains("images.test"), "{table}");
+    assert!(!table.contains("cannot be shown"), "{table}");
+    // Without its files it cannot be planned again: the one before is all that there is.
+    fs::rename(root.join("photos"), root.join("away")).unwrap();
+    let (code, none) = said(root, &["table", "going"]);
+    assert_eq!(code, Some(2), "{none}");
+    assert!(none.contains("note: what there is of this run cannot be shown from here: "), "{none}");
+    assert!(none.contains("there is no run of `going`") && !none.contains("pipeline-"), "{none}");
+    fs::rename(root.join("away"), root.join("photos")).unwrap();
+    let_end(root, child, events);
+    let (_, over) = said(root, &["table", "going"]);
+    let next =
+        fs::read_to_string(root.join("going.toml")).unwrap().replace("answer,42", "answer,43");
+    fs::write(root.join("going.toml"), next).unwrap();
+    let (child, events) = begun(root);
+    fs::rename(root.join("photos"), root.join("away")).unwrap();
+    let (code, before) = said(root, &["table", "going"]);
+    assert!(code == Some(0) && before.contains("cannot be shown from here"), "{before}");
+    assert!(before.ends_with(&over) || before.starts_with(&over), "{before}\n{over}");
+    fs::rename(root.join("away"), root.join("photos")).unwrap();
+    let_end(root, child, events);
+}
+
+#[test]
+fn a_sweep_that_draws_as_it_goes_on_says_that_more_trials_come() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    waiting(root);
+    let sweep = r#"
+[sweep]
+search = "tpe"
+trials = 4
+startup = 2
+batch = 2
+
+[sweep.axes]
+"stages.net.label_smoothing" = { uniform = [0.0, 0.5] }
+
+[sweep.select]
+stage = "net"
+by = "train.class_loss"
+mode = "min"
+"#;
+    let whole = fs::read_to_string(root.join("going.toml")).unwrap();
+    let whole = whole.replace("headline = \"net\"", "rows = \"stages.net.label_smoothing\"");
+    fs::write(root.join("going.toml"), whole + sweep).unwrap();
+    let (child, events) = begun_by(root, "sweep");
+    let (code, table) = said(root, &["table", "going"]);
+    assert_eq!(code, Some(0), "{table}");
+    let note = "note: trials that the search draws later are not shown";
+    assert!(table.contains(note), "{table}");
+    let_end(root, child, events);
+    let (_, table) = said(root, &["table", "going"]);
+    assert!(!table.contains(note), "{table}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct Begun {
     pub backend: String,
     /// The folder of its store; none where its path is no text, which JSON cannot hold.
     pub store: Option<String>,
+    /// The folder that its relative paths begin in; none where its path is no text, or an earlier version began it.
+    #[serde(default)]
+    pub folder: Option<String>,
 }
 
 /// How far a run came that goes on.
