@@ -99,7 +99,7 @@ fn a_store_that_only_others_may_write_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_listed_image_that_is_missing_stops_only_what_needs_it() {
+fn a_listed_image_that_is_broken_stops_only_what_needs_it() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     photos(root);
@@ -110,11 +110,12 @@ fn a_listed_image_that_is_missing_stops_only_what_needs_it() {
     fs::write(root.join("photos.toml"), pipeline).unwrap();
     fs::create_dir_all(root.join("listed/train")).unwrap();
     fs::copy(root.join("photos/train/red/1.png"), root.join("listed/train/a.png")).unwrap();
-    fs::write(root.join("listed/train_labels.txt"), "a.png 0\ngone.png 1\n").unwrap();
+    fs::write(root.join("listed/train/bad.png"), "no image").unwrap();
+    fs::write(root.join("listed/train_labels.txt"), "a.png 0\nbad.png 1\n").unwrap();
     let output = runner(root, &["run", "photos.toml"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("stage `listed` failed: ") && said.contains("gone.png"), "{said}");
+    assert!(said.contains("stage `listed` failed: ") && said.contains("bad.png"), "{said}");
     assert!(said.contains("small: skipped, because `listed` has no result"), "{said}");
     assert!(said.contains("6 ran, 0 cached, 1 failed, 1 skipped"), "{said}");
     assert!(text(&output.stdout).contains("adapted"), "the table of what did run");
@@ -122,7 +123,7 @@ fn a_listed_image_that_is_missing_stops_only_what_needs_it() {
     let record = record(&results.join("photos/latest"));
     let stages = record["trials"][0].as_array().unwrap();
     let failed = stages.iter().find(|stage| stage["name"] == "listed").unwrap();
-    assert!(failed["error"]["message"].as_str().unwrap().contains("gone.png"), "{failed}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("bad.png"), "{failed}");
     let small = stages.iter().find(|stage| stage["name"] == "small").unwrap();
     assert_eq!(small["waited_for"], "listed");
 }

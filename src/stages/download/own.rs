@@ -187,7 +187,7 @@ impl Own {
             let shown = PathAlias::new(&found, written);
             let error = error.map_texts(|text| shown.text(text));
             let mut problem = Diagnostic::at(*span, error.to_string(), "what is there");
-            problem.help = error.help().to_vec();
+            problem.help = error.help();
             problem
         })?;
         let splits = splits.into_iter().map(|name| (name, None)).collect();
