@@ -446,3 +446,118 @@ fn what_becomes_too_large_is_an_error() {
     let said = refused(root.path(), &["check", "f0.toml"]);
     assert!(said.contains("the pipeline includes more than 100 files"), "{said}");
 }
+
+#[test]
+fn a_table_loses_what_it_has_from_another_only_where_it_says_another_kind() {
+    let keys = "validate = \"images.test\"\nschedule = \"cosine\"\naugment = [\"flip\"]\n";
+    let base = WRITTEN.replacen("validate = \"images.test\"\n", keys, 1);
+    let changed = "include = [\"base.toml\"]\n[pipeline]\nname = \"photos\"\n[stages.net]\n";
+    let of_command = "[stages.c]\nkind = \"command\"\ncommand = \"true {out}\"\noutput = \"metrics\"\n\
+        environment = { arch = \"a\", OMP = \"1\" }\n[stages.d]\nlike = \"c\"\nenvironment.arch = \"b\"\n";
+    let root = folder(&[
+        ("base.toml", &base),
+        ("other.toml", &format!("{changed}schedule = \"constant\"\n{of_command}")),
+        ("kind.toml", &format!("{changed}optimizer = {{ kind = \"sgd\", lr = 0.3 }}\n")),
+    ]);
+    let root = root.path();
+    let long = shown(root, &["base.toml"]);
+    let constant = shown(root, &["other.toml"]);
+    assert!(
+        constant.contains("OMP = \"1\", arch = \"b\"")
+            || constant.contains("arch = \"b\", OMP = \"1\""),
+        "{constant}"
+    );
+    let net = |text: &str| {
+        let stage = text.split("[stages.net]").nth(1).unwrap();
+        stage.split("[stages.").next().unwrap().to_owned()
+    };
+    let cosine = "{ kind = \"cosine\", min = 0.0, warmup_steps = 0 }";
+    assert!(net(&long).contains(cosine), "{long}");
+    assert_eq!(
+        net(&constant),
+        net(&long).replace(cosine, "{ kind = \"constant\", warmup_steps = 0 }")
+    );
+    let sgd = shown(root, &["kind.toml"]);
+    assert!(
+        net(&sgd).contains("kind = \"sgd\", lr = 0.3") && !net(&sgd).contains("0.001"),
+        "{sgd}"
+    );
+}
+
+#[test]
+fn a_variable_that_is_set_or_swept_must_be_used_and_is_no_seed() {
+    let root = folder(&[("shared/data.toml", DATA), ("short.toml", SHORT)]);
+    let root = root.path();
+    let said = refused(root, &["check", "short.toml", "--set", "vars.unused=3"]);
+    assert!(said.contains("nothing uses the variable `unused`"), "{said}");
+    let sweep = |axis: &str| {
+        let swept = SHORT.replace("name = \"photos\"", "name = \"photos\"\nseed = \"${seed}\"");
+        let swept = swept.replace("[vars]", "[vars]\nseed = 1");
+        format!("{swept}\n[sweep.axes]\n{axis} = [1, 2]\n")
+    };
+    fs::write(root.join("unused.toml"), sweep("\"vars.unused\"")).unwrap();
+    let said = refused(root, &["sweep", "unused.toml"]);
+    assert!(said.contains("nothing uses the variable `unused`"), "{said}");
+    fs::write(root.join("lost.toml"), sweep("\"vars.epochs\"")).unwrap();
+    let said = refused(root, &["sweep", "lost.toml", "--set", "stages.net.epochs=3"]);
+    assert!(said.contains("nothing uses the variable `epochs`"), "{said}");
+    done(root, &["check", "lost.toml"]);
+    fs::write(root.join("seed.toml"), sweep("\"vars.seed\"")).unwrap();
+    let said = refused(root, &["check", "seed.toml"]);
+    assert!(said.contains("the swept variable `seed` is the seed"), "{said}");
+    fs::write(root.join("seed.toml"), sweep("\"pipeline.seed\"")).unwrap();
+    done(root, &["check", "seed.toml"]);
+}
+
+#[test]
+fn text_with_dollars_comes_back_from_what_is_shown_of_a_sweep() {
+    let with = |title: &str, vars: &str, values: &str| {
+        let head = format!("name = \"photos\"\ntitle = \"{title}\"");
+        let file = SHORT.replace("name = \"photos\"", &head);
+        let file = file.replace("[vars]", &format!("[vars]\n{vars}"));
+        format!("{file}\n[sweep.axes]\n\"vars.open\" = {values}\n")
+    };
+    let root = folder(&[("shared/data.toml", DATA)]);
+    let root = root.path();
+    for (title, vars, values) in [
+        ("${open}", "open = \"a\"", "[\"$${HOME}\", \"$${PATH}\"]"),
+        ("${a}${b} ${open}", "a = \"$\"\nb = \"{HOME}\"\nopen = 1", "[1, 2]"),
+    ] {
+        fs::write(root.join("file.toml"), with(title, vars, values)).unwrap();
+        let once = shown(root, &["file.toml"]);
+        fs::write(root.join("shown.toml"), &once).unwrap();
+        assert_eq!(shown(root, &["shown.toml"]), once);
+        let plans = ["file.toml", "shown.toml"].map(|file| done(root, &["plan", "--sweep", file]));
+        assert_eq!(plans[0], plans[1]);
+    }
+    fs::write(root.join("file.toml"), with("${a}${open}", "a = \"$\"\nopen = 1", "[1, 2]"))
+        .unwrap();
+    let said = refused(root, &["check", "file.toml"]);
+    assert!(said.contains("the text before the swept `${open}` ends in `$`"), "{said}");
+    let apart = with("${a} ${open}", "a = \"$\"\nopen = 1", "[1, 2]");
+    fs::write(root.join("file.toml"), apart).unwrap();
+    done(root, &["check", "file.toml"]);
+}
+
+#[test]
+fn the_name_is_missed_where_it_must_stand_and_a_pipe_includes_from_where_it_is_read() {
+    let root = folder(&[
+        ("shared/data.toml", WRITTEN),
+        ("none.toml", "include = [\"shared/data.toml\"]\n"),
+    ]);
+    let root = root.path();
+    let said = refused(root, &["check", "none.toml"]);
+    assert!(
+        said.contains("missing key `pipeline.name`") && said.contains("none.toml:1:12"),
+        "{said}"
+    );
+    let file = "include = [\"shared/data.toml\"]\n[pipeline]\nname = \"piped\"\n";
+    fs::write(root.join("piped.toml"), file).unwrap();
+    let output = std::process::Command::new("bash")
+        .args(["-c", "\"$0\" check <(cat piped.toml)"])
+        .arg(assert_cmd::cargo::cargo_bin("runner"))
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::BufReader;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,14 +29,20 @@ struct Cluster {
     are_apart: bool,
 }
 
+/// The first of four ports that nothing of this machine has, below those that the system gives to whoever asks for any.
+fn free_ports() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 16 + COUNT.fetch_add(1, Ordering::SeqCst);
+    let places = (first..).map(|place| 20_000 + u16::try_from(place % 3_000).unwrap() * 4);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    places.take(3_000).find(|port| (*port..*port + 4).all(is_free)).expect("some port is free")
+}
+
 impl Cluster {
     /// Starts one; nothing where Slurm is not installed, which it says. `settings` are of `slurm.conf`.
     fn start(settings: &[&str]) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("slurm-").tempdir().unwrap();
-        // Four ports from there on, of which no other test of this machine has one.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let place = std::process::id() * 16 + COUNT.fetch_add(1, Ordering::SeqCst);
-        let port = 20_000 + place % 9_000 * 4;
+        let port = free_ports();
         let mut cluster = Self {
             settings: vec![
                 ("MINISLURM_DIR", folder.path().join("cluster").display().to_string()),

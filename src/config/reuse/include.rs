@@ -8,9 +8,10 @@ use super::super::Diagnostic;
 use super::super::document;
 use super::super::node::{KeyValue, Node, Table, Value};
 use super::super::source::{Sources, Span};
-use super::merge::put_over;
+use super::merge::{Clash, is_of_other_kind, put_over, says_its_kind};
 use super::size::Size;
 use super::variables::Variables;
+use crate::system::at_home;
 
 /// The key that names the files.
 pub(super) const INCLUDE: &str = "include";
@@ -25,7 +26,9 @@ const MOST_FILES: usize = 100;
 /// there are not or that nothing uses.
 pub fn read(path: &Path, sources: &mut Sources) -> Result<Node, Vec<Diagnostic>> {
     let mut root = document::read(path, sources)?;
-    let folder = path.parent().filter(|_| !document::is_input(path));
+    // What is no file, such as a pipe, is in no folder of the user's.
+    let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());
+    let folder = path.parent().filter(|_| is_file && !document::is_input(path));
     let folder = folder.unwrap_or(Path::new("")).to_owned();
     let first = Opened { name: document::name(path), real: fs::canonicalize(path).ok() };
     let mut reader = Reader { sources, chain: vec![first], files: 0, size: Size::default() };
@@ -66,11 +69,18 @@ impl Reader<'_> {
             }
         }
         let file = self.chain.last().map(|it| it.name.as_str()).unwrap_or_default();
-        let open = disputes.into_iter().filter(|it| !is_settled(own, &it.path));
-        problems.extend(open.map(|it| it.problem(file)));
+        for dispute in disputes {
+            if !is_settled(own, &dispute) {
+                problems.push(dispute.problem(file));
+            } else if dispute.is_of_kinds {
+                remove(&mut all, &dispute.path);
+            }
+        }
         let clashes = put_over(&mut all, std::mem::take(own), "");
-        problems.extend(clashes.into_iter().map(|(key, problem)| {
-            problem.help(format!("write `{key}` in the same form in both files"))
+        problems.extend(clashes.into_iter().map(|clash| {
+            clash.of_word().unwrap_or_else(|Clash { key, problem, .. }| {
+                problem.help(format!("write `{key}` in the same form in both files"))
+            })
         }));
         *own = all;
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -84,7 +94,14 @@ impl Reader<'_> {
         folder: &Path,
     ) -> Result<Table, Vec<Diagnostic>> {
         let wrong = |problem: Diagnostic| Err(vec![problem]);
-        let path = folder.join(name);
+        if name.contains("${") {
+            let message = format!("`{INCLUDE}` cannot use a variable");
+            return wrong(
+                Diagnostic::at(span, message, "read before variables have values")
+                    .help("write the path"),
+            );
+        }
+        let path = folder.join(at_home(Path::new(name)));
         let opened = Opened { name: document::name(&path), real: fs::canonicalize(&path).ok() };
         if fs::metadata(&path).is_ok_and(|it| !it.is_file() && !it.is_dir()) {
             let message = format!("`{}` is no file that can be included", opened.name);
@@ -113,11 +130,13 @@ impl Reader<'_> {
         self.chain.pop();
         complete?;
         let Value::Table(mut table) = root.value else { return Ok(Table::default()) };
-        // Two pipelines of one name would write their results into one folder.
-        if let Some(Value::Table(head)) =
-            table.entries.get_mut("pipeline").map(|it| &mut it.node.value)
+        // Two pipelines of one name would write their results into one folder. Whoever looks for the name is sent to the
+        // file that must have it.
+        if let Some(KeyValue { node, .. }) = table.entries.get_mut("pipeline")
+            && let Value::Table(head) = &mut node.value
         {
             head.entries.shift_remove("name");
+            node.span = span;
         }
         Ok(table)
     }
@@ -145,15 +164,21 @@ struct Dispute {
     path: Vec<String>,
     first: Span,
     again: Span,
+    /// Whether they are tables of different kinds, of which neither has keys for the other.
+    is_of_kinds: bool,
 }
 
 impl Dispute {
     fn problem(&self, file: &str) -> Diagnostic {
         let key = self.path.join(".");
         let message = format!("two included files give `{key}` different values");
-        Diagnostic::at(self.again, message, "this one")
-            .related(self.first, "and this one")
-            .help(format!("write `{key}` in `{file}`, which counts over both"))
+        let problem =
+            Diagnostic::at(self.again, message, "this one").related(self.first, "and this one");
+        match self.is_of_kinds {
+            true => problem
+                .help(format!("write all keys of `{key}` in `{file}`: they alone count then")),
+            false => problem.help(format!("write `{key}` in `{file}`, which counts over both")),
+        }
     }
 }
 
@@ -165,13 +190,20 @@ fn join(all: &mut Table, next: Table, way: &mut Vec<String>, disputes: &mut Vec<
             continue;
         };
         way.push(key);
+        let (first, again) = (there.node.span, entry.node.span);
+        let mut dispute = |way: &[String], is_of_kinds| {
+            disputes.push(Dispute { path: way.to_vec(), first, again, is_of_kinds });
+        };
         match (&mut there.node.value, entry.node.value) {
+            (Value::Table(below), Value::Table(next))
+                if is_of_other_kind(&way.join("."), below, &next) =>
+            {
+                dispute(way, true);
+            }
             (Value::Table(below), Value::Table(next)) => join(below, next, way, disputes),
             (_, value) => {
-                let node = Node { span: entry.node.span, value };
-                if !there.node.is_same(&node) {
-                    let (first, again) = (there.node.span, node.span);
-                    disputes.push(Dispute { path: way.clone(), first, again });
+                if !there.node.is_same(&Node { span: again, value }) {
+                    dispute(way, false);
                 }
             }
         }
@@ -179,15 +211,29 @@ fn join(all: &mut Table, next: Table, way: &mut Vec<String>, disputes: &mut Vec<
     }
 }
 
-/// Whether `own` gives the key at `path` a value, or one to something that it is in.
-fn is_settled(own: &Table, path: &[String]) -> bool {
+/// Whether `own` says what counts in a dispute: the value of the key, one of something that the key is in, or of which kind
+/// its table is.
+fn is_settled(own: &Table, dispute: &Dispute) -> bool {
     let mut table = own;
-    for part in path {
+    for part in &dispute.path {
         match table.entries.get(part).map(|entry| &entry.node.value) {
             Some(Value::Table(below)) => table = below,
             Some(_) => return true,
             None => return false,
         }
     }
-    true
+    !dispute.is_of_kinds || says_its_kind(table)
+}
+
+/// Takes the key at `path` out of `table`.
+fn remove(table: &mut Table, path: &[String]) {
+    let Some((last, tables)) = path.split_last() else { return };
+    let mut at = table;
+    for part in tables {
+        match at.entries.get_mut(part).map(|entry| &mut entry.node.value) {
+            Some(Value::Table(below)) => at = below,
+            _ => return,
+        }
+    }
+    at.entries.shift_remove(last);
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::super::Diagnostic;
 use super::super::node::{Node, Table, Value};
 use super::super::overrides::{Assignment, VARIABLES, dotted};
-use super::super::source::Sources;
+use super::super::source::{Sources, Span};
 use super::likeness::{self, model};
 use super::size::Size;
 use super::variables::{escaped, use_of};
@@ -108,7 +108,7 @@ fn related<'s>(stages: &'s Table, first: &HashSet<&'s str>) -> HashSet<&'s str> 
 
 /// Uses of swept variables in the tables that are about all trials.
 pub(super) fn swept_in(root: &Table) -> Vec<Diagnostic> {
-    let swept = swept(root);
+    let swept: Vec<String> = swept(root).into_iter().map(|it| it.0).collect();
     let problem = |name: &&str| {
         let (span, variable) = use_of(&root.entries.get(*name)?.node, &swept)?;
         let message = format!("`{variable}` is swept, and `[{name}]` is the same for all trials");
@@ -118,27 +118,40 @@ pub(super) fn swept_in(root: &Table) -> Vec<Diagnostic> {
     OF_ALL_TRIALS.iter().filter_map(problem).collect()
 }
 
-/// The variables that are axes, or domains of pairs.
-fn swept(root: &Table) -> Vec<String> {
-    let Some(Value::Table(sweep)) = root.entries.get("sweep").map(|it| &it.node.value) else {
-        return Vec::new();
-    };
-    let below = |key: &str| match sweep.entries.get(key).map(|it| &it.node.value) {
-        Some(Value::Table(table)) => Some(table),
-        _ => None,
-    };
-    let axes = below("axes").into_iter().flat_map(|axes| axes.entries.keys().map(String::as_str));
-    let pairs = below("pairs").into_iter().flat_map(|pairs| pairs.entries.values());
-    let domains = pairs.filter_map(|entry| match &entry.node.value {
-        Value::String(key) => Some(key.as_str()),
+/// That the seed is a swept variable: trials of one setting with several seeds are found by their key.
+pub(super) fn seed_by_variable(root: &Table, swept: &[(String, Span)]) -> Option<Diagnostic> {
+    let head = table_in(root, "pipeline")?;
+    let Value::String(text) = &head.entries.get("seed")?.node.value else { return None };
+    let (name, span) = swept.iter().find(|(name, _)| *text == format!("${{{name}}}"))?;
+    let message = format!("the swept variable `{name}` is the seed");
+    Some(
+        Diagnostic::at(*span, message, "swept here")
+            .help("sweep `pipeline.seed`: its values repeat a setting, and are none"),
+    )
+}
+
+/// The variables that are axes, or domains of pairs, and where that is said.
+pub(super) fn swept(root: &Table) -> Vec<(String, Span)> {
+    let Some(sweep) = table_in(root, "sweep") else { return Vec::new() };
+    let entries = |key: &str| table_in(sweep, key).into_iter().flat_map(|table| &table.entries);
+    let axes = entries("axes").map(|(key, entry)| (key.as_str(), entry.key));
+    let domains = entries("pairs").filter_map(|(_, entry)| match &entry.node.value {
+        Value::String(key) => Some((key.as_str(), entry.node.span)),
         _ => None,
     });
     axes.chain(domains)
-        .filter_map(|key| match &dotted(key)?[..] {
-            [table, name, ..] if table == VARIABLES => Some(name.clone()),
+        .filter_map(|(key, span)| match &dotted(key)?[..] {
+            [table, name, ..] if table == VARIABLES => Some((name.clone(), span)),
             _ => None,
         })
         .collect()
+}
+
+fn table_in<'t>(table: &'t Table, name: &str) -> Option<&'t Table> {
+    match &table.entries.get(name)?.node.value {
+        Value::Table(below) => Some(below),
+        _ => None,
+    }
 }
 
 fn table_at<'n>(root: &'n Node, name: &str) -> Option<&'n Table> {

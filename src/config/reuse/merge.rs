@@ -3,13 +3,40 @@
 use super::super::Diagnostic;
 use super::super::node::{KeyValue, Node, Table, Value};
 
-/// Keys with a word that says which other keys a table has.
+/// Keys with a word that says which other keys a table has; the first of them that it has does.
 pub const TAGS: [&str; 3] = ["kind", "arch", "schedule"];
+
+/// Tables of a stage whose keys are a user's own: none of them says which others there are.
+const FREE: [&str; 2] = ["params", "environment"];
+
+/// Tables of a stage that a word may stand for, and the key that has the word in them.
+const SHORT: [(&str, &str); 4] =
+    [("model", "arch"), ("method", "kind"), ("optimizer", "kind"), ("schedule", "kind")];
+
+/// Why a table cannot be put over another value.
+pub(super) struct Clash {
+    /// The dotted key that leads to both.
+    pub(super) key: String,
+    pub(super) problem: Diagnostic,
+    /// The word that the other value is.
+    pub(super) word: Option<String>,
+}
+
+impl Clash {
+    /// The problem with what to do about it, where the other value is a word for a table; without, as it is.
+    pub(super) fn of_word(self) -> Result<Diagnostic, Self> {
+        let name = self.key.rsplit('.').next();
+        let tag = SHORT.iter().find(|(short, _)| name == Some(short)).map(|it| it.1);
+        let (Some(word), Some(tag)) = (&self.word, tag) else { return Err(self) };
+        let key = &self.key;
+        Ok(self.problem.help(format!("say what it is, too: `{key}.{tag} = \"{word}\"`")))
+    }
+}
 
 /// Puts what `own` says over `inherited`. Tables that both have are merged key by key, unless the own one is of another
 /// kind; any other value takes the place of the inherited one. `way` is the dotted key that leads to both. Gives the keys
-/// where a table is in the place of another value, each with its problem.
-pub(super) fn put_over(inherited: &mut Table, own: Table, way: &str) -> Vec<(String, Diagnostic)> {
+/// where a table is in the place of another value.
+pub(super) fn put_over(inherited: &mut Table, own: Table, way: &str) -> Vec<Clash> {
     let mut clashes = Vec::new();
     for (key, entry) in own.entries {
         let Some(there) = inherited.entries.get_mut(&key) else {
@@ -20,13 +47,13 @@ pub(super) fn put_over(inherited: &mut Table, own: Table, way: &str) -> Vec<(Str
         there.key = place;
         let way = format!("{way}{key}");
         match (&mut there.node.value, node.value) {
-            (Value::Table(below), Value::Table(own)) if !is_of_other_kind(below, &own) => {
+            (Value::Table(below), Value::Table(own)) if !is_of_other_kind(&way, below, &own) => {
                 there.node.span = node.span;
                 clashes.extend(put_over(below, own, &format!("{way}.")));
             }
             (Value::Table(_), value) => there.node = Node { span: node.span, value },
-            // Of another kind than the word says, or of the same: either way it says what it is.
-            (Value::String(_), Value::Table(own)) if says_its_kind(&own) => {
+            // It says what it is, whatever the value before it was.
+            (_, Value::Table(own)) if says_its_kind(&own) => {
                 there.node = Node { span: node.span, value: Value::Table(own) };
             }
             (other, Value::Table(_)) => {
@@ -34,7 +61,11 @@ pub(super) fn put_over(inherited: &mut Table, own: Table, way: &str) -> Vec<(Str
                     format!("`{way}` is {} that this table cannot change", other.type_name());
                 let problem = Diagnostic::at(node.span, message, "a table here")
                     .related(there.node.span, format!("{} here", other.type_name()));
-                clashes.push((way, problem));
+                let word = match other {
+                    Value::String(word) => Some(word.clone()),
+                    _ => None,
+                };
+                clashes.push(Clash { key: way, problem, word });
             }
             (_, value) => there.node = Node { span: node.span, value },
         }
@@ -42,15 +73,23 @@ pub(super) fn put_over(inherited: &mut Table, own: Table, way: &str) -> Vec<(Str
     clashes
 }
 
-/// Whether both tables have a word for their kind, and not the same one.
-fn is_of_other_kind(table: &Table, other: &Table) -> bool {
-    TAGS.iter().any(|tag| match (word(table, tag), word(other, tag)) {
+/// Whether both tables, at the dotted key `way`, have a word for their kind, and not the same one. What has a `kind` may
+/// have the other words as keys like any other.
+pub(super) fn is_of_other_kind(way: &str, table: &Table, other: &Table) -> bool {
+    let parts: Vec<&str> = way.split('.').collect();
+    if let ["stages", _, key, ..] = parts[..]
+        && FREE.contains(&key)
+    {
+        return false;
+    }
+    let has = |tag: &&&str| word(table, tag).is_some() || word(other, tag).is_some();
+    TAGS.iter().find(has).is_some_and(|tag| match (word(table, tag), word(other, tag)) {
         (Some(one), Some(other)) => one != other,
         (None, _) | (_, None) => false,
     })
 }
 
-fn says_its_kind(table: &Table) -> bool {
+pub(super) fn says_its_kind(table: &Table) -> bool {
     TAGS.iter().any(|tag| word(table, tag).is_some())
 }
 

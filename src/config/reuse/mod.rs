@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::node::{Node, Table, Value};
 use super::overrides::{Assignment, VARIABLES, apply_all};
-use super::source::Sources;
+use super::source::{Sources, Span};
 use super::{Diagnostic, Keys};
 use size::Size;
 use variables::{Fill, Variables};
@@ -42,13 +42,32 @@ pub fn open(
     sources: &mut Sources,
 ) -> Result<(), Vec<Diagnostic>> {
     let Some(variables) = Variables::of(root)? else { return Ok(()) };
-    let (_, mut problems) = variables.uses(root);
-    let Value::Table(table) = &mut root.value else { return Ok(()) };
+    let (used, mut problems) = variables.uses(root);
+    let Value::Table(table) = &root.value else { return Ok(()) };
+    let swept = linked::swept(table);
+    let set = sets.iter().filter_map(|set| match &set.path[..] {
+        [table, name, ..] if table == VARIABLES => Some((name.clone(), set.value.span)),
+        _ => None,
+    });
+    let idle = |it: &(String, Span)| variables.has(&it.0) && !used.contains(&*it.0);
+    problems.extend(set.chain(swept.iter().cloned()).filter(idle).map(|(name, span)| {
+        let message = format!("nothing uses the variable `{name}`");
+        Diagnostic::at(span, message, "decides nothing")
+            .help(format!("write `\"${{{name}}}\"` where it counts, or leave this out"))
+    }));
     problems.extend(linked::swept_in(table));
+    problems.extend(linked::seed_by_variable(table, &swept));
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut size = Size::default();
+    if !swept.is_empty() {
+        // The form that a record has, in which swept variables are still to come.
+        let names: Vec<String> = swept.into_iter().map(|it| it.0).collect();
+        filled(root, &[], &names, sources, &mut size)?;
+        size = Size::default();
+    }
+    let Value::Table(table) = &mut root.value else { return Ok(()) };
     let mut fill = Fill { variables: &variables, open: &[], sources, size: &mut size, problems };
     for name in OF_ALL_TRIALS {
         if let Some(entry) = table.entries.get_mut(name) {
@@ -95,8 +114,10 @@ fn filled(
     size: &mut Size,
 ) -> Result<(Node, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut root = root.clone();
-    let (of_variables, mut others): (Vec<_>, Vec<_>) =
+    let (mut of_variables, mut others): (Vec<_>, Vec<_>) =
         values.iter().cloned().partition(|it| it.path.first().is_some_and(|it| it == VARIABLES));
+    // As text of the file, in which a `${` that is none is looked for.
+    of_variables.iter_mut().for_each(|it| variables::escape(&mut it.value));
     let mut lost = apply_all(&of_variables, &mut root);
     if let Some(variables) = Variables::of(&root)? {
         let mut fill = Fill { variables: &variables, open, sources, size, problems: Vec::new() };

@@ -138,6 +138,11 @@ impl Variables {
         if problems.is_empty() { Ok(Some(Self { known })) } else { Err(problems) }
     }
 
+    /// Whether there is a variable of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
     /// The value of a variable that is used at `span`.
     fn value(&self, name: &str, span: Span) -> Result<&Node, Diagnostic> {
         self.known.get(name).map(|it| &it.value).ok_or_else(|| {
@@ -291,13 +296,26 @@ impl Fill<'_> {
             Lender::new(note, self.sources).lend(&mut value);
             return Ok(value);
         }
-        let (mut whole, mut source) = (String::new(), span.source);
+        // Text between uses that stay, which is escaped whole: parts of it may make a `${` together.
+        let (mut whole, mut plain, mut source) = (String::new(), String::new(), span.source);
         for piece in pieces {
             match piece {
-                Piece::Text(text) => whole += text,
-                Piece::Escaped if self.open.is_empty() => whole += OPENS,
-                Piece::Escaped => whole += ESCAPED,
+                Piece::Text(text) => plain += text,
+                Piece::Escaped => plain += OPENS,
                 Piece::Use(name) if self.is_open(name) => {
+                    if plain.ends_with('$') {
+                        let message =
+                            format!("the text before the swept `${{{name}}}` ends in `$`");
+                        return Err(Diagnostic::at(
+                            span,
+                            message,
+                            "which would make a plain text of it",
+                        )
+                        .help(
+                            "put another sign between them, or sweep the key that has the text",
+                        ));
+                    }
+                    whole += &escaped(&std::mem::take(&mut plain));
                     whole += OPENS;
                     whole += name;
                     whole.push('}');
@@ -305,13 +323,13 @@ impl Fill<'_> {
                 Piece::Use(name) => {
                     let value = self.variables.value(name, span)?;
                     self.size.add(value, span)?;
-                    let text = inserted(name, value, span)?;
+                    plain += &inserted(name, value, span)?;
                     let shown = format!("`{name}` is {} here", value.shown());
                     source = self.sources.lend(source, (value.span, shown));
-                    whole += &if self.open.is_empty() { text } else { escaped(&text) };
                 }
             }
         }
+        whole += &if self.open.is_empty() { plain } else { escaped(&plain) };
         Ok(Node { span: Span { source, ..span }, value: Value::String(whole) })
     }
 

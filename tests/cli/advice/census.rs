@@ -10,6 +10,18 @@ use super::{mistakes, source_text::SourceText};
 
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "put another sign between them, or sweep the key that has the text",
+        "text_with_dollars_comes_back_from_what_is_shown_of_a_sweep",
+    ),
+    (
+        "sweep `pipeline.seed`: its values repeat a setting, and are none",
+        "a_variable_that_is_set_or_swept_must_be_used_and_is_no_seed",
+    ),
+    (
+        "write `\"${{{name}}}\"` where it counts, or leave this out",
+        "a_variable_that_is_set_or_swept_must_be_used_and_is_no_seed",
+    ),
     ("change `column_label`, or leave it or `average` out", "columns_that_look_alike_are_an_error"),
     (
         "; `runner table {}` shows the newest one that is over",

@@ -37,6 +37,14 @@ fn advice_about_stages_that_are_like_others_helps_when_it_is_followed() {
     follow(
         &like("optimizer.lr = 0.2"),
         &[("{ kind = \"sgd\", lr = 0.1 }", "\"sgd\"")],
+        "say what it is, too: `{key}.{tag} = \"{word}\"`",
+        &[("optimizer.lr = 0.2", "optimizer.kind = \"sgd\"\noptimizer.lr = 0.2")],
+    );
+    let resized =
+        "[stages.more]\nlike = \"images\"\nresize.shorter = 8\ncenter_crop = 8\n\n[stages.net]";
+    follow(
+        &GOOD.replace("std = 0.5", "std = 0.5\nresize = 12").replace("[stages.net]", resized),
+        &[],
         "add `{WITHOUT} = [\"{key}\"]` to `[stages.{name}]`: then this table counts alone",
         &[("$1\nlike", "$1\n$0\nlike")],
     );
@@ -78,6 +86,23 @@ fn advice_about_included_files_helps_when_it_is_followed() {
         "write `{key}` in `{file}`, which counts over both",
         &[("[stages.net]", "[stages.net]\nbatch_size = 4")],
     );
+    let optimizer = "optimizer = { kind = \"sgd\", lr = 0.1 }\n";
+    let file = including("[\"sgd.toml\", \"adam.toml\"]").replace(optimizer, "");
+    let mut scene = Scene::new(file);
+    for kind in ["sgd", "adam"] {
+        let other = format!("[stages.net]\noptimizer = {{ kind = \"{kind}\", lr = 0.5 }}\n");
+        fs::write(scene.root().join(format!("{kind}.toml")), other).unwrap();
+    }
+    followed(
+        &mut scene,
+        "write all keys of `{key}` in `{file}`: they alone count then",
+        &[("[stages.net]", "[stages.net]\noptimizer = { kind = \"sgd\", lr = 0.2 }")],
+    );
+    let mut scene = Scene::new(including("[\"${a}.toml\"]"));
+    fs::write(scene.root().join("a.toml"), "[stages.net]\nbatch_size = 8\n").unwrap();
+    scene.advised(&CHECK, "write the path");
+    scene.put(("${a}", "a"));
+    scene.done(&CHECK, "write the path");
     let mut scene = Scene::new(including("[\"c.toml\"]").replace("std = 0.5", "std = { a = 1 }"));
     followed(
         &mut scene,
