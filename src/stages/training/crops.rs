@@ -2,6 +2,7 @@
 //! has that size. What is not changed otherwise goes in as the middle of each image.
 
 use super::Training;
+use super::network::CroppedImages;
 use crate::data::augment::Augment;
 use crate::data::view::{Domain, ViewKind};
 use crate::nn::Spec;
@@ -9,27 +10,6 @@ use crate::stages::{DatasetShape, Problem};
 
 /// The key of the changes of a training's images.
 const AUGMENT: &str = "augment";
-
-/// The images that a training learns from, and what is cut out of them.
-#[derive(Debug)]
-pub(super) struct CroppedImages {
-    pub images: DatasetShape,
-    /// The size of a crop that has one.
-    pub crop: Option<(usize, usize)>,
-}
-
-impl CroppedImages {
-    /// The images as a network sees them that is made for them, or of the network `old`: that goes on with the middle of
-    /// images whose middle it took.
-    pub(super) fn seen(&self, old: Option<&Spec>) -> DatasetShape {
-        let middle =
-            old.filter(|spec| spec.middle_of.is_some() && spec.middle_of == self.images.size);
-        let middle = middle.map(|spec| (spec.input.height, spec.input.width));
-        // Without the whole size it is not known what else a network takes.
-        let size = self.images.size.map(|whole| self.crop.or(middle).unwrap_or(whole));
-        DatasetShape { size, ..self.images.clone() }
-    }
-}
 
 /// In words, that the network of `spec` takes no middle any more of images of the size `before`, whose middle it took when it
 /// came in, if so.

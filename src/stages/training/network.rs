@@ -1,6 +1,5 @@
 //! The network that a training begins with: as far as it is known before anything ran, and for real.
 
-use super::crops::CroppedImages;
 use crate::nn::Backend;
 use crate::nn::architecture::Architecture;
 use crate::nn::geometry::Chw;
@@ -10,6 +9,27 @@ use crate::nn::{Model, Part, Saved, Spec, head};
 use crate::stages::inputs::{OpenedSplit, differ_in_size};
 use crate::stages::{Context, DatasetShape, Described, Failure, ModelShape, Problem};
 use crate::train::Method;
+
+/// The images that a training learns from, and what is cut out of them.
+#[derive(Debug)]
+pub(super) struct CroppedImages {
+    pub images: DatasetShape,
+    /// The size of a crop that has one.
+    pub crop: Option<(usize, usize)>,
+}
+
+impl CroppedImages {
+    /// The images as a network sees them that is made for them, or of the network `old`: that goes on with the middle of
+    /// images whose middle it took.
+    pub(super) fn seen(&self, old: Option<&Spec>) -> DatasetShape {
+        let middle =
+            old.filter(|spec| spec.middle_of.is_some() && spec.middle_of == self.images.size);
+        let middle = middle.map(|spec| (spec.input.height, spec.input.width));
+        // Without the whole size it is not known what else a network takes.
+        let size = self.images.size.map(|whole| self.crop.or(middle).unwrap_or(whole));
+        DatasetShape { size, ..self.images.clone() }
+    }
+}
 
 /// Where the network comes from.
 #[derive(Debug)]
