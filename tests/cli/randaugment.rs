@@ -30,10 +30,8 @@ fn strong_views_are_the_same_at_any_number_of_threads_and_count() {
         all.iter().find(|(name, _)| name == &format!("{stage}.csv")).unwrap().1.clone()
     };
     // On the processor a preset is the list that it stands for, in images of 12 pixels a side.
-    let written = VIEWS.replace(
-        "[\"weak\"]",
-        "[\"flip\", { kind = \"random_crop\", padding = 1 }]",
-    );
+    let written =
+        VIEWS.replace("[\"weak\"]", "[\"flip\", { kind = \"random_crop\", padding = 1 }]");
     let written = written.replace(
         "[\"strong\"]",
         "[\"flip\", { kind = \"random_crop\", padding = 1 }, \"randaugment\", { kind = \"cutout\", size = 6 }]",
@@ -52,39 +50,34 @@ fn magnitudes_beyond_the_bins_are_errors_in_their_place() {
     photos(root);
     let pipeline = fs::read_to_string(root.join("photos.toml")).unwrap();
     let check = |augment: &str| {
-        let text_of = pipeline.replace("epochs = 4\n", &format!("epochs = 4\naugment = {augment}\n"));
-        fs::write(root.join("p.toml"), text_of).unwrap();
+        let edited =
+            pipeline.replace("epochs = 4\n", &format!("epochs = 4\naugment = {augment}\n"));
+        fs::write(root.join("p.toml"), edited).unwrap();
         let output = runner(root, &["check", "p.toml"]);
         (output.status.code(), text(&output.stdout) + &text(&output.stderr))
     };
     let line = pipeline.lines().position(|line| line == "epochs = 4").unwrap() + 2;
-    for (augment, column, message) in [
+    // What is wrong, and where it begins.
+    for (augment, wrong, message) in [
         (
             "[{ kind = \"randaugment\", magnitude = 31 }]",
-            51,
-            "`stages.net.augment.0.magnitude` must be an integer from 0 to 30",
+            "31",
+            "`augment.0.magnitude` must be an integer from 0 to 30",
         ),
         (
-            "[{ kind = \"randaugment\", bins = 11, magnitude = 11 }]",
-            62,
-            "`stages.net.augment.0.magnitude` must be an integer from 0 to 10",
+            "[{ kind = \"randaugment\", bins = 11, magnitude = 12 }]",
+            "12",
+            "`augment.0.magnitude` must be an integer from 0 to 10",
         ),
         (
             "[{ kind = \"randaugment\", ops = 0 }]",
-            45,
-            "`stages.net.augment.0.ops` must be an integer from 1 to 16",
+            "0",
+            "`augment.0.ops` must be an integer from 1 to 16",
         ),
-        (
-            "[{ kind = \"randaugment\", bins = 5 }]",
-            12,
-            "missing key `stages.net.augment.0.magnitude`",
-        ),
-        (
-            "[\"flip\", { kind = \"strong\", ops = 3 }]",
-            41,
-            "unknown key `stages.net.augment.1.ops`",
-        ),
+        ("[{ kind = \"randaugment\", bins = 5 }]", "{ kind", "missing key `augment.0.magnitude`"),
+        ("[\"flip\", { kind = \"strong\", ops = 3 }]", "ops", "unknown key `augment.1.ops`"),
     ] {
+        let column = "augment = ".len() + augment.find(wrong).unwrap() + 1;
         let (code, said) = check(augment);
         let place = format!("p.toml:{line}:{column}");
         assert!(

@@ -15,12 +15,15 @@ pub(super) const KIND: TransformKind = TransformKind {
 /// torchvision's default.
 const MAGNITUDE: usize = 9;
 
+/// More would not be told apart.
+const MOST_BINS: usize = 1001;
+
 fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[
         ("ops", "how many operations are drawn for an image, one after the other"),
         (
             "magnitude",
-            "how strong they are: 0 changes least, the last bin most; must be given with 9 bins or fewer",
+            "how strong they are, below `bins`: 0 changes least and the last one most; must be given with 9 bins or fewer",
         ),
         ("bins", "how many magnitudes the range of each operation is divided into"),
         (
@@ -29,8 +32,12 @@ fn read(keys: &mut Keys) -> Result<Steps, Noted> {
         ),
     ]);
     let ops = keys.count("ops", 1..=16).or(2_usize);
-    let bins = keys.count("bins", 2..=1001).or(31_usize);
-    let count = *bins.as_ref().unwrap_or(&1001);
+    let bins = keys.count("bins", 2..=MOST_BINS).or(31_usize);
+    // Whoever asks what there is gets no `bins` but the default.
+    let count = match &bins {
+        Ok(bins) if !keys.is_describing() => *bins,
+        _ => MOST_BINS,
+    };
     let magnitude = keys.count("magnitude", 0..=count - 1);
     let magnitude = if count > MAGNITUDE { magnitude.or(MAGNITUDE) } else { magnitude.required() };
     let fill = keys.count("fill", 0..=255).or(0_usize);
@@ -108,8 +115,8 @@ impl Transform for RandAugment {
 }
 
 impl RandAugment {
-    /// How strong an operation is on images of `height` and `width`: a part of the larger side of 331 pixels for shifts, degrees for
-    /// turns, bits for what is posterized.
+    /// How strong an operation is on images of `height` and `width`: a slope of a shear, pixels of a shift, degrees of a turn, what a
+    /// factor differs from one by, bits that are kept, or the least value that is turned.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
