@@ -261,7 +261,7 @@ fn crops_of_another_size_and_the_middle_of_whole_images_are_taken_on_a_gpu_as_on
     photos(root);
     let crops = [
         "stages.net.augment=[{ kind = \"resized_crop\", size = 10 }, \"flip\"]",
-        "stages.adapted.augment=[{ kind = \"random_crop\", size = 10 }]",
+        "stages.adapted.augment=[{ kind = \"random_crop\", size = 10 }, \"strong\"]",
     ];
     let sets = [&[GPU][..], &crops].concat();
     let Some((said, first)) = run(root, "first", &sets, &[]) else { return };
