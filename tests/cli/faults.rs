@@ -220,6 +220,11 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
         // Within an epoch, at its end, and within the next.
         (all, "net", 0, [1, 2, 3, 4])
     };
+    let without_target = |settings: &[&str]| {
+        let (mut all, stage, before, points) = net(settings);
+        all.push(NO_TARGET.to_owned());
+        (all, stage, before, points)
+    };
     for optimizer in optimizers {
         let optimizer = format!("optimizer={optimizer}");
         cases.push(net(&[optimizer.as_str(), "schedule={ kind = \"cosine\" }"]));
@@ -231,19 +236,17 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
         "label_smoothing=0.1",
     ]));
     // Crops of another size, and a network that takes the middle of whole images.
-    cases.push(net(&[
+    cases.push(without_target(&[
         "augment=[{ kind = \"random_crop\", size = 10, padding = 1 }, { kind = \"resized_crop\", size = 9 }, \"strong\"]",
         "keep_best=\"loss\"",
     ]));
     // An epoch's validation decides the next one's rate, and which weights are kept.
-    let mut goes_by_validation = net(&[
+    cases.push(without_target(&[
         "schedule={ kind = \"reduce_on_plateau\", patience = 0, threshold = 0.9 }",
         "keep_best=\"accuracy\"",
         "early_stopping={ patience = 5 }",
         "lr_scale={ \"classifier.*\" = 0.5 }",
-    ]);
-    goes_by_validation.0.push(NO_TARGET.to_owned());
-    cases.push(goes_by_validation);
+    ]));
     // The second stage thaws on the way; the first one leaves five checkpoints before it.
     let thaws = [
         "stages.head.freeze=[\"features.*\"]",
