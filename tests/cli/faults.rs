@@ -237,7 +237,7 @@ fn every_optimizer_schedule_and_recipe_goes_on_from_any_step_with_the_bytes_of_a
     ]));
     // Crops of another size, and a network that takes the middle of whole images.
     cases.push(without_target(&[
-        "augment=[{ kind = \"random_crop\", size = 10, padding = 1 }, { kind = \"resized_crop\", size = 9 }]",
+        "augment=[{ kind = \"random_crop\", size = 10, padding = 1 }, { kind = \"resized_crop\", size = 9 }, \"strong\"]",
         "keep_best=\"loss\"",
     ]));
     // An epoch's validation decides the next one's rate, and which weights are kept.

@@ -34,6 +34,7 @@ mod output;
 mod protocols;
 mod python;
 mod queue;
+mod randaugment;
 mod ranking;
 mod report;
 mod report_chromium;

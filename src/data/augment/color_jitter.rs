@@ -1,7 +1,7 @@
 //! Brightness, contrast, saturation and hue by random factors in random order (torchvision's
 //! `ColorJitter` on 8-bit images). Gray images have brightness and contrast only.
 
-use super::{Pixels, Transform, TransformKind, between, byte};
+use super::{Pixels, Steps, Transform, TransformKind, between, byte};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::{ColorChange, PixelChanges};
 use crate::random::Stream;
@@ -22,7 +22,7 @@ struct ColorJitter {
     hue: f64,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[
         ("brightness", "largest relative change of brightness"),
         ("contrast", "largest relative change of contrast"),
@@ -36,12 +36,12 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
         .float("hue")
         .such_that("a number from 0 to 0.5", |it| (0.0..=0.5).contains(it))
         .or(0.0);
-    Ok(Box::new(ColorJitter {
+    Ok(vec![Box::new(ColorJitter {
         brightness: brightness?,
         contrast: contrast?,
         saturation: saturation?,
         hue: hue?,
-    }))
+    })])
 }
 
 impl Transform for ColorJitter {
@@ -91,7 +91,8 @@ fn gray(pixel: &[u8]) -> f32 {
     }
 }
 
-fn blend(value: u8, other: f32, factor: f32) -> u8 {
+/// A value away from `other` by a factor.
+pub(super) fn blend(value: u8, other: f32, factor: f32) -> u8 {
     byte(factor * f32::from(value) + (1.0 - factor) * other)
 }
 

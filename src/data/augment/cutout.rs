@@ -1,6 +1,6 @@
 //! Sets a square to zero whose middle is anywhere in the image (DeVries & Taylor 2017).
 
-use super::{Pixels, Transform, TransformKind};
+use super::{Pixels, Steps, Transform, TransformKind};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
@@ -12,15 +12,15 @@ pub(super) const KIND: TransformKind = TransformKind {
 };
 
 #[derive(Debug)]
-struct Cutout {
+pub(super) struct Cutout {
     /// Side in pixels; what lies outside of the image is cut off.
-    size: usize,
+    pub size: usize,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[("size", "side of the square that is blanked out, in pixels")]);
     let size = keys.count("size", 1..=16_384).required();
-    Ok(Box::new(Cutout { size: size? }))
+    Ok(vec![Box::new(Cutout { size: size? })])
 }
 
 impl Transform for Cutout {

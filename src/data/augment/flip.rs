@@ -1,6 +1,6 @@
 //! Left becomes right with probability `p` (torchvision's `RandomHorizontalFlip`).
 
-use super::{Pixels, Transform, TransformKind};
+use super::{Pixels, Steps, Transform, TransformKind};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::PixelChanges;
 use crate::random::Stream;
@@ -9,14 +9,15 @@ pub(super) const KIND: TransformKind =
     TransformKind { name: "flip", about: "left becomes right", read };
 
 #[derive(Debug)]
-struct Flip {
-    p: f64,
+pub(super) struct Flip {
+    /// Probability of a flip.
+    pub p: f64,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[("p", "probability of a flip from left to right")]);
     let p = keys.float("p").fraction().or(0.5);
-    Ok(Box::new(Flip { p: p? }))
+    Ok(vec![Box::new(Flip { p: p? })])
 }
 
 impl Transform for Flip {

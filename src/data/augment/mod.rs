@@ -11,11 +11,14 @@ use crate::config::{Keys, Noted, Word};
 use crate::nn::ops::PixelChanges;
 use crate::random::Stream;
 
+mod alteration;
 mod color_jitter;
 mod cutout;
 mod flip;
 pub mod mixup;
 mod part;
+mod presets;
+mod randaugment;
 mod random_crop;
 mod random_erasing;
 mod resized_crop;
@@ -50,11 +53,14 @@ pub trait Transform: Send + Sync + Debug {
     }
 }
 
+/// What a word of the list stands for: changes that are made one after the other.
+type Steps = Vec<Box<dyn Transform>>;
+
 /// A transform's name, what it does in one line, and how its settings are read.
 struct TransformKind {
     name: &'static str,
     about: &'static str,
-    read: fn(&mut Keys) -> Result<Box<dyn Transform>, Noted>,
+    read: fn(&mut Keys) -> Result<Steps, Noted>,
 }
 
 /// Every transform. A new one is a file in this folder and a line here.
@@ -66,6 +72,9 @@ const TRANSFORMS: &[TransformKind] = &[
     color_jitter::KIND,
     cutout::KIND,
     random_erasing::KIND,
+    randaugment::KIND,
+    presets::WEAK,
+    presets::STRONG,
 ];
 
 /// The key of the changes of a training's images.
@@ -102,7 +111,7 @@ impl Word for Change {
 
 /// A change with its settings.
 enum Item {
-    Transform(Box<dyn Transform>),
+    Transforms(Steps),
     /// With its parameter.
     Mixup(f64),
 }
@@ -114,7 +123,7 @@ impl Item {
             "parameter of the beta distribution that weights of mixed images are drawn from",
         )]);
         match change {
-            Change::Transform(kind) => (kind.read)(keys).map(Self::Transform),
+            Change::Transform(kind) => (kind.read)(keys).map(Self::Transforms),
             Change::Mixup => keys.float("alpha").positive().or(0.2).map(Self::Mixup),
         }
     }
@@ -157,7 +166,7 @@ impl Augment {
                 ));
             }
             match item {
-                Item::Transform(transform) => augment.transforms.push(transform),
+                Item::Transforms(steps) => augment.transforms.extend(steps),
                 Item::Mixup(alpha) => augment.mixup = Some(alpha),
             }
         }
@@ -220,6 +229,7 @@ pub fn change(image: &mut Pixels, changes: &[PixelChanges], row: usize) {
                 steps.for_each(|step| color_jitter::recolor(image, *step));
             }
             PixelChanges::Blank(each) => cutout::blank(image, each[row]),
+            PixelChanges::Alter(each) => alteration::alter(image, each[row]),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A window at a random place of an image within a border of zeros (torchvision's `RandomCrop`): of the image's own size, which
 //! shifts it, or of a size that is given.
 
-use super::{Pixels, Transform, TransformKind};
+use super::{Pixels, Steps, Transform, TransformKind};
 use crate::config::{Keys, Noted, pixels};
 use crate::nn::ops::{PixelChanges, Shift};
 use crate::random::Stream;
@@ -18,7 +18,7 @@ struct RandomCrop {
     padding: usize,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[
         (
             "size",
@@ -35,7 +35,7 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     let least = if is_cut || keys.is_describing() { 0 } else { 1 };
     let usual = if is_cut { 0_usize } else { 4 };
     let padding = keys.count("padding", least..=4096).or(usual);
-    Ok(Box::new(RandomCrop { size: size?, padding: padding? }))
+    Ok(vec![Box::new(RandomCrop { size: size?, padding: padding? })])
 }
 
 impl RandomCrop {

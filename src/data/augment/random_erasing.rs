@@ -2,7 +2,7 @@
 //! images of 8 bits: zero is black, and not the mean that `normalize` subtracts).
 
 use super::part::Parts;
-use super::{Transform, TransformKind};
+use super::{Steps, Transform, TransformKind};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::{Area, PixelChanges};
 use crate::random::Stream;
@@ -21,7 +21,7 @@ struct RandomErasing {
     parts: Parts,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[
         ("p", "probability that a part is erased"),
         ("scale", "share of the area that is erased, at least and at most"),
@@ -29,7 +29,7 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     ]);
     let p = keys.float("p").fraction().or(0.5);
     let parts = Parts::read(keys, [0.02, 0.33], [0.3, 3.3]);
-    Ok(Box::new(RandomErasing { p: p?, parts: parts? }))
+    Ok(vec![Box::new(RandomErasing { p: p?, parts: parts? })])
 }
 
 impl RandomErasing {

@@ -2,7 +2,7 @@
 //! antialiasing; Szegedy et al. 2015).
 
 use super::part::Parts;
-use super::{Pixels, Transform, TransformKind};
+use super::{Pixels, Steps, Transform, TransformKind};
 use crate::config::{Keys, Noted, pixels};
 use crate::data::Image;
 use crate::data::resize::Resizer;
@@ -23,7 +23,7 @@ struct ResizedCrop {
     size: Option<(usize, usize)>,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[
         (
             "size",
@@ -34,7 +34,7 @@ fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
     ]);
     let size = pixels::height_and_width(keys, "size");
     let parts = Parts::read(keys, [0.08, 1.0], [0.75, 4.0 / 3.0]);
-    Ok(Box::new(ResizedCrop { parts: parts?, size: size? }))
+    Ok(vec![Box::new(ResizedCrop { parts: parts?, size: size? })])
 }
 
 impl ResizedCrop {

@@ -1,6 +1,6 @@
 //! Turns an image about its middle, zeros coming in (torchvision's `RandomRotation`, bilinear).
 
-use super::{Pixels, Transform, TransformKind, between};
+use super::{Pixels, Steps, Transform, TransformKind, between};
 use crate::config::{Keys, Noted};
 use crate::nn::ops::{PixelChanges, Turn};
 use crate::random::Stream;
@@ -13,13 +13,13 @@ struct Rotation {
     degrees: f64,
 }
 
-fn read(keys: &mut Keys) -> Result<Box<dyn Transform>, Noted> {
+fn read(keys: &mut Keys) -> Result<Steps, Noted> {
     keys.about(&[("degrees", "largest turn to either side")]);
     let degrees = keys
         .float("degrees")
         .such_that("degrees above 0 and at most 180", |it| *it > 0.0 && *it <= 180.0)
         .or(10.0);
-    Ok(Box::new(Rotation { degrees: degrees? }))
+    Ok(vec![Box::new(Rotation { degrees: degrees? })])
 }
 
 impl Transform for Rotation {

@@ -112,6 +112,7 @@ kernels! {
     Accumulate "accumulate" "lrwlrwlrwlrwlrwlrwlrwlrw",
     Adam "adam" "lrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwwwlrrwww",
     AddParts "add_parts" "iiiiiiiirrw",
+    AlterImages "alter_images" "iiirrrw",
     Average "average" "lrrw",
     Binary "binary" "liiiirrw",
     BinaryBack "binary_back" "liiiirrrww",

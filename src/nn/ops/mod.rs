@@ -54,7 +54,7 @@ pub use dropout::Dropout;
 pub use gpu::GpuOps;
 pub use hits::argmax;
 pub use input::{Input, KeptRows, KeptSet, PixelTable, SetRows};
-pub use pixel_changes::{Area, ColorChange, PixelChanges, Shift, Turn};
+pub use pixel_changes::{Alteration, Area, ColorChange, Map, PixelChanges, Shift, Turn};
 pub use primitive::Primitive;
 pub use repeat::{NotedStep, StepNumbers};
 pub use tensor::{Backend, Dims, Gradients, OpError, Tape, Tensor};

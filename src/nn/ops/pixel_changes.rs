@@ -26,6 +26,8 @@ pub enum PixelChanges {
     Recolor(Vec<[Option<ColorChange>; 4]>),
     /// An area becomes zero.
     Blank(Vec<Area>),
+    /// One of the operations of RandAugment.
+    Alter(Vec<Alteration>),
 }
 
 impl PixelChanges {
@@ -37,6 +39,7 @@ impl PixelChanges {
             Self::Resize { each, .. } | Self::Blank(each) => each.len(),
             Self::Turn(each) => each.len(),
             Self::Recolor(each) => each.len(),
+            Self::Alter(each) => each.len(),
         }
     }
 
@@ -44,7 +47,9 @@ impl PixelChanges {
     pub fn size_after(&self, size: (usize, usize)) -> (usize, usize) {
         match self {
             Self::Window { size, .. } | Self::Resize { size, .. } => *size,
-            Self::Flip(_) | Self::Turn(_) | Self::Recolor(_) | Self::Blank(_) => size,
+            Self::Flip(_) | Self::Turn(_) | Self::Recolor(_) | Self::Blank(_) | Self::Alter(_) => {
+                size
+            }
         }
     }
 
@@ -98,4 +103,40 @@ pub enum ColorChange {
     Saturation(f32),
     /// A turn of the colour wheel by a part of it.
     Hue(f32),
+}
+
+/// An operation of RandAugment on an image, as torchvision carries it out on bytes; what becomes of fractions is cut off at its point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Alteration {
+    /// The image as it is.
+    Identity,
+    /// Every pixel shows the one that lies nearest to a place.
+    Map(Map),
+    /// A change of colours.
+    Recolor(ColorChange),
+    /// Away from a blurred image by a factor: a pixel counts five times there and each of its eight neighbours once, to the nearest
+    /// byte. The outermost pixels stay, and so do images with a side of less than three.
+    Sharpness(f32),
+    /// Only the bits of each value that are set here.
+    Posterize(u8),
+    /// 255 minus the value, where that is at least this.
+    Solarize(f32),
+    /// The values of each channel stretched, so that the smallest is 0 and the largest 255; a channel of one value stays.
+    AutoContrast,
+    /// The values of each channel put in the place of others, so that all are about equally frequent: v becomes the number of pixels
+    /// below v, divided by `step` and rounded, where `step` is the number of pixels below the largest value, divided by 255 and
+    /// rounded down. A channel whose `step` is 0 stays, as one of fewer than 256 pixels does.
+    Equalize,
+}
+
+/// Where each pixel of an image comes from: the one in column x and row y shows the pixel nearest to `column[0] x + column[1] y +
+/// column[2]`, and the row alike; of two that are equally near the one further right or down.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Map {
+    /// What makes the column.
+    pub column: [f64; 3],
+    /// What makes the row.
+    pub row: [f64; 3],
+    /// The value of every channel of what comes from beyond the image.
+    pub fill: u8,
 }

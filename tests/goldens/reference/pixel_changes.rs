@@ -13,7 +13,7 @@ use runner::random;
 use super::Distance;
 
 /// Changes up to their extremes, and in a chain in which each takes what the one before gave.
-const CHANGES: [&str; 20] = [
+const CHANGES: [&str; 27] = [
     "['flip']",
     "[{ kind = 'random_crop', padding = 3 }]",
     "[{ kind = 'random_crop', padding = 40 }]",
@@ -36,6 +36,13 @@ const CHANGES: [&str; 20] = [
      { kind = 'resized_crop', size = 7 }, { kind = 'color_jitter', hue = 0.2 }]",
     "['random_crop', 'flip', 'rotation', { kind = 'color_jitter', hue = 0.2 }, 'resized_crop', \
      { kind = 'cutout', size = 3 }]",
+    "[{ kind = 'randaugment', ops = 1, magnitude = 0 }]",
+    "[{ kind = 'randaugment', ops = 1, magnitude = 30, fill = 200 }]",
+    "[{ kind = 'randaugment', ops = 2, magnitude = 20 }]",
+    "[{ kind = 'randaugment', ops = 3, magnitude = 4, bins = 5, fill = 9 }]",
+    "[{ kind = 'randaugment', ops = 16, magnitude = 9, fill = 31 }]",
+    "['weak', 'rotation']",
+    "[{ kind = 'random_crop', size = 19, padding = 9 }, 'strong', 'resized_crop']",
 ];
 
 /// How far images `[channels, height, width]` that a device changes are from those of the host, for each of some changes. Nothing

@@ -244,3 +244,116 @@ KERNEL_BOUNDED(recolor_images, 256)(int plane, int channels, const int *rows, co
   }
 }
 REGISTER(recolor_images)
+
+namespace augment {
+
+// What alter_images knows besides the four changes of colours.
+constexpr int MAP = 5, SHARPNESS = 6, POSTERIZE = 7, SOLARIZE = 8, AUTO_CONTRAST = 9, EQUALIZE = 10;
+
+// The nearest column or row to where a pixel comes from.
+__device__ inline double nearest_place(const double *by, int column, int row) {
+  return floor(sum(sum(sum(product(by[0], (double)column), product(by[1], (double)row)), by[2]), 0.5));
+}
+
+// A value away from the blurred one by a factor: of a pixel within an image, `line` values in a row.
+__device__ inline unsigned char sharpened(const unsigned char *at, int line, int channels, float factor) {
+  int blurred = 4 * at[0];
+  for (int down = -1; down <= 1; down++)
+    for (int right = -1; right <= 1; right++) blurred += at[(long long)down * line + right * channels];
+  // To the nearest: thirteenths have no middle between two numbers.
+  const float other = (float)((2 * blurred + 13) / 26);
+  return byte(sum(product(factor, (float)at[0]), product(difference(1.0f, factor), other)));
+}
+
+// Makes of how often each value is there the value that is put in its place.
+__device__ inline void make_table(int *table, int kind) {
+  int first = 0, last = 255;
+  while (first < 255 && table[first] == 0) first++;
+  while (last > 0 && table[last] == 0) last--;
+  int below = 0;
+  for (int value = 0; value < last; value++) below += table[value];
+  const int step = below / 255;
+  const bool is_kept = kind == EQUALIZE ? step == 0 : first >= last;
+  const float scale = product(quotient(1.0f, (float)(last - first)), 255.0f);
+  below = 0;
+  for (int value = 0; value < 256; value++) {
+    const int count = table[value];
+    if (is_kept) table[value] = value;
+    else if (kind == EQUALIZE) table[value] = min((below + step / 2) / step, 255);
+    else table[value] = byte(product((float)max(value - first, 0), scale));
+    below += count;
+  }
+}
+
+}  // namespace augment
+
+// One operation of RandAugment on each image: a block of 256 threads for each. `alterations` has sixteen words for each image: a kind,
+// the bits of a number, the value of what comes from beyond the image, one without a meaning, and six numbers in double precision by
+// which column and row of a pixel become those that it comes from.
+KERNEL_BOUNDED(alter_images, 256)(int height, int width, int channels, const int *rows, const unsigned char *pixels,
+                                  const int *alterations, unsigned char *y) {
+  using namespace augment;
+  __shared__ double sums[256];
+  __shared__ int tables[3 * 256];
+  const int image = blockIdx.x, plane = height * width, len = plane * channels;
+  const unsigned char *from = image_at(pixels, rows, image, len);
+  unsigned char *to = y + (long long)image * len;
+  const int *own = alterations + image * 16;
+  const int kind = own[0];
+  const float number = as_float(own[1]);
+  if (kind == MAP) {
+    const double *map = reinterpret_cast<const double *>(own + 4);
+    for (int at = threadIdx.x; at < plane; at += 256) {
+      const int row = at / width, column = at - row * width;
+      const double from_x = nearest_place(map, column, row), from_y = nearest_place(map + 3, column, row);
+      const bool is_inside = from_x >= 0.0 && from_x < width && from_y >= 0.0 && from_y < height;
+      const int place = is_inside ? (int)from_y * width + (int)from_x : 0;
+      for (int k = 0; k < channels; k++) to[at * channels + k] = is_inside ? from[place * channels + k] : (unsigned char)own[2];
+    }
+    return;
+  }
+  if (kind == SHARPNESS) {
+    for (int i = threadIdx.x; i < len; i += 256) {
+      const int at = i / channels, row = at / width, column = at - row * width;
+      const bool is_within = row > 0 && row < height - 1 && column > 0 && column < width - 1;
+      to[i] = is_within ? sharpened(from + i, width * channels, channels, number) : from[i];
+    }
+    return;
+  }
+  if (kind == POSTERIZE || kind == SOLARIZE) {
+    for (int i = threadIdx.x; i < len; i += 256) {
+      const int value = from[i], inverted = (float)value >= number ? 255 - value : value;
+      to[i] = (unsigned char)(kind == POSTERIZE ? value & own[1] : inverted);
+    }
+    return;
+  }
+  if (kind == AUTO_CONTRAST || kind == EQUALIZE) {
+    for (int i = threadIdx.x; i < 3 * 256; i += 256) tables[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < len; i += 256) atomicAdd(&tables[i % channels * 256 + from[i]], 1);
+    __syncthreads();
+    if (threadIdx.x < channels) make_table(tables + threadIdx.x * 256, kind);
+    __syncthreads();
+    for (int i = threadIdx.x; i < len; i += 256) to[i] = (unsigned char)tables[i % channels * 256 + from[i]];
+    return;
+  }
+  float mean = 0.0f;
+  if (kind == CONTRAST) {
+    // A sum of whole numbers, which is exact in any order.
+    double gray_sum = 0.0;
+    for (int at = threadIdx.x; at < plane; at += 256) gray_sum += gray(load_pixel(from + at * channels, channels), channels);
+    sums[threadIdx.x] = gray_sum;
+    for (int half = 128; half > 0; half /= 2) {
+      __syncthreads();
+      if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+    }
+    __syncthreads();
+    mean = (float)quotient(sums[0], (double)plane);
+  }
+  for (int at = threadIdx.x; at < plane; at += 256) {
+    Pixel pixel = load_pixel(from + at * channels, channels);
+    recolor(pixel, kind, number, mean, channels);
+    store_pixel(to + at * channels, pixel, channels);
+  }
+}
+REGISTER(alter_images)

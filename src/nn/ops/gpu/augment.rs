@@ -5,12 +5,14 @@ use super::input::Pixels;
 use super::node::{all, block, blocks, count, for_each, size};
 use crate::nn::geometry::Chw;
 use crate::nn::gpu::{Block, Given, Grid, Kernel};
-use crate::nn::ops::{Area, ColorChange, OpError, PixelChanges, Shift};
+use crate::nn::ops::{Alteration, Area, ColorChange, OpError, PixelChanges, Shift};
 
 /// Numbers that `move_images` takes per image.
 const MOVE: usize = 7;
-/// Threads of `recolor_images`.
-const RECOLOR: u32 = 256;
+/// Threads of `recolor_images` and of `alter_images`, which have a block for each image.
+const OF_AN_IMAGE: u32 = 256;
+/// Words that `alter_images` takes per image.
+const ALTERATION: usize = 16;
 
 impl GpuOps {
     /// Images of bytes after changes, one image after the other, and their shape; nothing where there are no changes.
@@ -78,7 +80,6 @@ impl GpuOps {
                 moved(each.iter().map(of).collect())
             }
             PixelChanges::Turn(each) => {
-                let halves = |it: f64| [it.to_bits() as u32, (it.to_bits() >> 32) as u32];
                 let each = each.iter().flat_map(|it| [it.sin, it.cos]).flat_map(halves);
                 let turns: Vec<u32> = each.collect();
                 let sizes = [height, width, channels];
@@ -101,8 +102,15 @@ impl GpuOps {
                 let steps: Vec<u32> = each.iter().flatten().flat_map(|it| step(*it)).collect();
                 let shape = [new.area(), channels].map(size);
                 let lists = [rows, from, Given::Words(&steps), block(into)];
-                let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: RECOLOR };
+                let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: OF_AN_IMAGE };
                 self.launch(Kernel::RecolorImages, grid, &all(&[&shape[..], &lists]))
+            }
+            PixelChanges::Alter(each) => {
+                let words: Vec<u32> = each.iter().flat_map(alteration).collect();
+                let shape = [height, width, channels].map(size);
+                let lists = [rows, from, Given::Words(&words), block(into)];
+                let grid = Grid { blocks: [blocks(images, 1), 1, 1], threads: OF_AN_IMAGE };
+                self.launch(Kernel::AlterImages, grid, &all(&[&shape[..], &lists]))
             }
         }
     }
@@ -118,6 +126,34 @@ fn most_inputs(old: usize, new: usize) -> usize {
 /// A place along an image's side.
 fn side(at: usize) -> i32 {
     i32::try_from(at).expect("images are smaller")
+}
+
+/// The words of a number in double precision, the lower one first.
+fn halves(number: f64) -> [u32; 2] {
+    [number.to_bits() as u32, (number.to_bits() >> 32) as u32]
+}
+
+/// An operation of `alter_images`: its kind, the bits of its number, the value of what comes from beyond the image, nothing, and six
+/// numbers in double precision that say where pixels come from.
+fn alteration(alteration: &Alteration) -> [u32; ALTERATION] {
+    let mut words = [0; ALTERATION];
+    let [kind, number] = match alteration {
+        Alteration::Identity => step(None),
+        Alteration::Recolor(change) => step(Some(*change)),
+        Alteration::Map(map) => {
+            words[2] = u32::from(map.fill);
+            let numbers = map.column.into_iter().chain(map.row).flat_map(halves);
+            words[4..].iter_mut().zip(numbers).for_each(|(word, number)| *word = number);
+            [5, 0]
+        }
+        Alteration::Sharpness(factor) => [6, factor.to_bits()],
+        Alteration::Posterize(kept) => [7, u32::from(*kept)],
+        Alteration::Solarize(threshold) => [8, threshold.to_bits()],
+        Alteration::AutoContrast => [9, 0],
+        Alteration::Equalize => [10, 0],
+    };
+    words[..2].copy_from_slice(&[kind, number]);
+    words
 }
 
 /// A step of `recolor_images`: its kind and the bits of its number.
@@ -145,6 +181,7 @@ mod tests {
             Kernel::ResizeTaps,
             Kernel::ResizeImages,
             Kernel::RecolorImages,
+            Kernel::AlterImages,
         ] {
             let entry = format!(".visible .entry {}(", kernel.name());
             let (_, rest) = text.split_once(&entry).unwrap();
