@@ -8,7 +8,7 @@ use super::super::Diagnostic;
 use super::super::document;
 use super::super::node::{KeyValue, Node, Table, Value};
 use super::super::source::{Sources, Span};
-use super::merge::{Clash, is_of_other_kind, put_over, says_its_kind};
+use super::merge::{is_of_other_kind, put_over, says_its_kind};
 use super::size::Size;
 use super::variables::Variables;
 use crate::system::at_home;
@@ -78,7 +78,7 @@ impl Reader<'_> {
         }
         let clashes = put_over(&mut all, std::mem::take(own), "");
         problems.extend(clashes.into_iter().map(|clash| {
-            clash.of_word().unwrap_or_else(|Clash { key, problem, .. }| {
+            clash.told(|problem, key| {
                 problem.help(format!("write `{key}` in the same form in both files"))
             })
         }));

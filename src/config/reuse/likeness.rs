@@ -8,7 +8,7 @@ use super::super::node::{KeyValue, Node, Table, Value};
 use super::super::overrides::{Assignment, dotted};
 use super::super::source::{Sources, Span};
 use super::lender::Lender;
-use super::merge::{Clash, put_over};
+use super::merge::put_over;
 use super::size::Size;
 
 /// The key that names the other stage.
@@ -231,8 +231,8 @@ fn inherit(
     let way = format!("stages.{name}.");
     let clashes = put_over(&mut inherited, std::mem::take(table), &way);
     problems.extend(clashes.into_iter().map(|clash| {
-        clash.of_word().unwrap_or_else(|Clash { key, problem, .. }| {
-            let key = key.strip_prefix(&way).unwrap_or(&key);
+        clash.told(|problem, key| {
+            let key = key.strip_prefix(&way).unwrap_or(key);
             problem.help(format!(
                 "add `{WITHOUT} = [\"{key}\"]` to `[stages.{name}]`: then this table counts alone"
             ))
