@@ -416,13 +416,16 @@ fn a_node_of_another_backend_is_named_and_gets_no_more_workers() {
     let root = root.path();
     with_sweep(root, &twelve("12e-3"));
     let (_, wanted) = alone(root);
+    // The other node has to wait, or it might build everything before this one comes.
     let of_site = "engine = 'slurm'\nbackend = 'cpu avx512'\n\
-                setup = ['[ \"$SLURMD_NODENAME\" != node2 ] || export RUNNER_ISA=avx2']\n\
+                setup = ['if [ \"$SLURMD_NODENAME\" = node2 ]; then export RUNNER_ISA=avx2; \
+                else until [ -e go ]; do sleep 0.1; done; fi']\n\
                 [workers.cpu]\ncpus = 1\nmemory = '400 MB'\nat_once = 4\noptions = ['--mem=2000M']\n";
     site(root, "slurm", of_site);
     let (child, mut lines) = drive(&cluster, root, "sweep", &[]);
     let heard = hears(&mut lines, "it gets no more workers");
     assert_eq!(heard, "node2 computes by `cpu avx2`: it gets no more workers");
+    fs::write(root.join("go"), "").unwrap();
     good(&ended(child, lines));
     assert_same(root, "results", &wanted);
     let logs = logs(root);
