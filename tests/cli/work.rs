@@ -122,6 +122,7 @@ fn workers_build_a_sweep_once_and_the_sweep_then_writes_what_a_local_one_writes(
     assert_nothing_left(root);
     let said = text(&runner(root, &["status"]).stdout);
     assert!(!said.contains("workers"), "its results are written: {said}");
+    assert!(said.contains("  26 cached\n"), "what trials share counts once: {said}");
     // What comes late finds nothing to do.
     let late = done(&mut worker(root, &[]));
     assert_eq!(started(&events(&late)).len(), 0);
