@@ -24,12 +24,7 @@ impl PastTimes {
     pub fn read(results: &Path) -> Result<Self, Error> {
         let mut past = Self { by_name: HashMap::new(), by_kind: HashMap::new() };
         for (_, record) in runs::all(results)? {
-            let mut seen = std::collections::HashSet::new();
-            for stage in record.trials.iter().flatten() {
-                // A stage that trials share stands in the record of each.
-                if stage.state != Ending::Built || !seen.insert(stage.fingerprint) {
-                    continue;
-                }
+            for stage in record.tasks().filter(|it| it.state == Ending::Built) {
                 let epochs = stage.settings.get("epochs").and_then(serde_json::Value::as_f64);
                 let seconds = stage.seconds / epochs.unwrap_or(1.0).max(1.0);
                 let (kind, name) = (stage.kind.clone(), stage.name.clone());

@@ -1,6 +1,6 @@
 //! `runner status`: prints what is running, what is unfinished, and how the newest runs ended.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::Error;
@@ -11,7 +11,6 @@ use crate::cli::StatusArgs;
 use crate::cluster::{JobCounts, Site, names_of};
 use crate::digest::Fingerprint;
 use crate::exec::Ending;
-use crate::report::record::StageRecord;
 use crate::report::{live, runs};
 use crate::store::{self, Holder, MOST_ATTEMPTS, RunRecord, SharedRun, Store, Unfinished};
 
@@ -162,12 +161,8 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
     }
     let mut lines = vec![["pipeline", "newest run", "state", "stages"].map(str::to_owned)];
     for (pipeline, (_, record)) in newest {
-        // What trials share counts once, as when the run ended.
-        let mut seen = HashSet::new();
-        let is_new = |stage: &&StageRecord| stage.fingerprint.is_none_or(|it| seen.insert(it));
-        let stages: Vec<&StageRecord> = record.trials.iter().flatten().filter(is_new).collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for stage in &stages {
+        for stage in record.tasks() {
             *counts.entry(stage.state.word()).or_default() += 1;
         }
         let counts: Vec<String> =
@@ -178,7 +173,7 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Error> {
             record.state().word().to_owned(),
             counts.join(", "),
         ]);
-        for stage in stages.iter().filter(|stage| stage.state == Ending::Failed) {
+        for stage in record.tasks().filter(|stage| stage.state == Ending::Failed) {
             let message = stage.message().unwrap_or_default().to_owned();
             lines.push([String::new(), format!("  {}", stage.name), "failed".into(), message]);
         }

@@ -115,10 +115,15 @@ impl TrainingSplit {
         Self::Recorded(format!("{}{place}", Self::UNNAMED))
     }
 
+    /// Whether the input at `key` of a stage is one that `validate` names after the first.
+    pub fn is_recorded(key: &str) -> bool {
+        Self::UNNAMED.strip_prefix('@').is_some_and(|start| key.starts_with(start))
+    }
+
     /// What stands for the input at `key` of a stage in the rows of its metrics, when `name` is what the pipeline calls it:
     /// with a word before it where it is one of the splits that decide nothing.
     pub fn word_of(key: &str, name: &str, is_oracle: bool) -> String {
-        let start = match (key.starts_with("validate."), is_oracle) {
+        let start = match (Self::is_recorded(key), is_oracle) {
             (true, true) => Self::ORACLE,
             (true, false) => Self::RECORDED,
             (false, _) => "",

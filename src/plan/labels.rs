@@ -5,11 +5,23 @@
 use super::domains::Lineage;
 use super::pipeline::PlannedStage;
 use crate::config::{Diagnostic, Reference};
+use crate::metrics::TrainingSplit;
 use crate::stages::Product;
 
-/// Notes every input that hands a program labels of a target which nobody asked for.
-pub(super) fn check(stages: &[PlannedStage], problems: &mut Vec<Diagnostic>) {
+/// Notes where labels of a target would leave the program or decide something, and marks what trainings validate on that is
+/// of one.
+pub(super) fn check(stages: &mut [PlannedStage], problems: &mut Vec<Diagnostic>) {
     let lineage = Lineage::of_stages(stages);
+    note_handed(stages, &lineage, problems);
+    let oracles: Vec<Vec<String>> =
+        stages.iter().map(|stage| oracles(stage, &lineage, problems)).collect();
+    for (stage, oracles) in stages.iter_mut().zip(oracles) {
+        stage.oracles = oracles;
+    }
+}
+
+/// Notes every input that hands a program labels of a target which nobody asked for.
+fn note_handed(stages: &[PlannedStage], lineage: &Lineage, problems: &mut Vec<Diagnostic>) {
     for stage in stages {
         for input in stage.stage.hands_labels_of() {
             let images = stages.iter().find(|it| it.name == input.stage);
@@ -49,39 +61,29 @@ const VALIDATE: &str = "validate";
 /// The key of the images that a training learns from.
 const TRAIN: &str = "train";
 
-/// Marks what trainings validate on that is of a target, and notes where such labels would decide something.
-pub(super) fn mark_oracles(stages: &mut [PlannedStage], problems: &mut Vec<Diagnostic>) {
-    let lineage = Lineage::of_stages(stages);
-    let is_of_target = |stage: &PlannedStage, input: &Reference| {
+/// The keys of what a training validates on that is of a target. Notes where such labels would decide something.
+fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnostic>) -> Vec<String> {
+    let is_of_target = |input: &Reference| {
         let split = input.split.as_deref().unwrap_or_default();
         lineage.hidden_from(&stage.name, &input.stage, split).is_some()
     };
-    let oracles = stages.iter().map(|stage| -> Vec<String> {
-        let labelled = stage.inputs.iter().filter(|it| {
-            let further = it.key.strip_prefix(VALIDATE);
-            it.key == TRAIN || further.is_some_and(|it| it.is_empty() || it.starts_with('.'))
-        });
-        let marked = labelled.filter(|it| is_of_target(stage, it));
-        marked.map(|it| it.key.clone()).collect()
-    });
-    let oracles: Vec<Vec<String>> = oracles.collect();
-    for (stage, oracles) in stages.iter_mut().zip(oracles) {
-        let first = stage.inputs.iter().find(|it| it.key == VALIDATE);
-        // Of a model that learns from labels of the target, an upper bound, everybody knows that it saw them.
-        let learns_them = oracles.iter().any(|it| it == TRAIN);
-        if let (Some(first), Some(key)) = (first, goes_by_validation(stage))
-            && oracles.iter().any(|it| it == VALIDATE)
-            && !learns_them
-        {
-            let message = format!("`{key}` would go by labels of the target domain");
-            let label = "images of a domain that is adapted to without labels";
-            problems.push(Diagnostic::at(first.span, message, label).help(format!(
-                "put labelled images of the source first, which decide, and `{}` behind them, which is recorded",
-                first.text()
-            )));
-        }
-        stage.oracles = oracles.into_iter().filter(|it| it != TRAIN).collect();
+    let at = |key: &str| stage.inputs.iter().find(|it| it.key == key);
+    // Of a model that learns from labels of the target, an upper bound, everybody knows that it saw them.
+    let learns_them = || at(TRAIN).is_some_and(is_of_target);
+    if let (Some(first), Some(key)) = (at(VALIDATE), goes_by_validation(stage))
+        && is_of_target(first)
+        && !learns_them()
+    {
+        let message = format!("`{key}` would go by labels of the target domain");
+        let label = "images of a domain that is adapted to without labels";
+        problems.push(Diagnostic::at(first.span, message, label).help(format!(
+            "put labelled images of the source first, which decide, and `{}` behind them, which is recorded",
+            first.text()
+        )));
     }
+    let validated = |it: &&Reference| it.key == VALIDATE || TrainingSplit::is_recorded(&it.key);
+    let marked = stage.inputs.iter().filter(validated).filter(|it| is_of_target(it));
+    marked.map(|it| it.key.clone()).collect()
 }
 
 /// A setting by which validation decides something.

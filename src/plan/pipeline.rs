@@ -88,7 +88,7 @@ impl PlannedStage {
     /// What stands in the rows of its metrics for the splits that it records and that decide nothing, by the words that
     /// its artifact has for them.
     pub fn recorded(&self) -> IndexMap<String, String> {
-        let recorded = self.inputs.iter().filter(|input| input.key.starts_with("validate."));
+        let recorded = self.inputs.iter().filter(|input| TrainingSplit::is_recorded(&input.key));
         let word = |input: &Reference| {
             let is_oracle = self.oracles.contains(&input.key);
             TrainingSplit::word_of(&input.key, &input.text(), is_oracle)

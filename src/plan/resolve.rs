@@ -93,8 +93,7 @@ pub(super) fn resolve(
     let drafts = written.map(|table| drafts(table, root.span, kinds, &defaults, &mut problems));
     let mut stages = link(drafts.unwrap_or_default(), &mut problems);
     if problems.is_empty() {
-        labels::check(&stages.planned, &mut problems);
-        labels::mark_oracles(&mut stages.planned, &mut problems);
+        labels::check(&mut stages.planned, &mut problems);
         tables::check(&tables, &stages.planned, &mut problems);
     }
     let tables = tables::specs(tables);

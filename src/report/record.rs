@@ -2,6 +2,7 @@
 //! that later readers need, so that none of them resolves the pipeline again. Only the form of the file is
 //! known here; [`super::finished`] reads a whole run.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
@@ -242,9 +243,7 @@ impl StageInput {
             None => self.stage.clone(),
         }
     }
-}
 
-impl StageInput {
     /// What stands for it in the rows of metrics: its name, with a word before it where it is one of several splits that a
     /// training validates on and that decide nothing.
     pub fn word(&self) -> String {
@@ -299,6 +298,13 @@ impl Record {
             };
             Error::Malformed { path, reason }
         })
+    }
+
+    /// Its stages, one that trials share only once: those of one fingerprint were a single task.
+    pub fn tasks(&self) -> impl Iterator<Item = &StageRecord> {
+        let mut seen = HashSet::new();
+        let is_new = move |it: &&StageRecord| it.fingerprint.is_none_or(|print| seen.insert(print));
+        self.trials.iter().flatten().filter(is_new)
     }
 
     /// The record as the text of its file.

@@ -20,7 +20,7 @@ use super::{
 use crate::adapt;
 use crate::config::diagnostic::suggest;
 use crate::config::{Diagnostic, Keys, Noted, Reference, Wants};
-use crate::data::augment::Augment;
+use crate::data::augment::{AUGMENT, Augment};
 use crate::data::classes::{match_classes, written};
 use crate::data::view::ViewRequest;
 use crate::metrics::TrainingRow;
@@ -83,7 +83,7 @@ impl Training {
             ("optimizer", "how gradients change the parameters"),
             ("optimizers", "other optimizers for some parts of the network, by the part's name"),
             ("schedule", "how the learning rate changes over time"),
-            ("augment", "random changes to training images, one after the other"),
+            (AUGMENT, "random changes to training images, one after the other"),
             (
                 "batch_norm",
                 "which images batch norm takes together when there are two domains: one pass for each domain (`separate`), one for both (`joint`), averages of the target's alone (`target`), or parameters and averages for each (`domain`)",
@@ -291,7 +291,7 @@ impl Training {
         if self.settings.augment.as_ref().is_some_and(Augment::changes_pixels) {
             let message = format!("`augment` changes pixels, and `{key}` holds features");
             let advice = "leave `augment` out; `mixup` alone mixes features as well";
-            problems.push(Problem::at("augment", message).help(advice));
+            problems.push(Problem::at(AUGMENT, message).help(advice));
         }
         if self.method.needs().views.iter().any(ViewRequest::needs_pixels) {
             let message =

@@ -106,11 +106,10 @@ fn related<'s>(stages: &'s Table, first: &HashSet<&'s str>) -> HashSet<&'s str> 
     }
 }
 
-/// Uses of swept variables in the tables that are about all trials.
-pub(super) fn swept_in(root: &Table) -> Vec<Diagnostic> {
-    let swept: Vec<String> = swept(root).into_iter().map(|it| it.0).collect();
+/// Uses of the variables `swept` in the tables that are about all trials.
+pub(super) fn swept_in(root: &Table, swept: &[String]) -> Vec<Diagnostic> {
     let problem = |name: &&str| {
-        let (span, variable) = use_of(&root.entries.get(*name)?.node, &swept)?;
+        let (span, variable) = use_of(&root.entries.get(*name)?.node, swept)?;
         let message = format!("`{variable}` is swept, and `[{name}]` is the same for all trials");
         let label = format!("`${{{variable}}}` has another value in each");
         Some(Diagnostic::at(span, message, label).help("write a value in its place"))

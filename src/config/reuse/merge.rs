@@ -23,25 +23,16 @@ pub(super) struct Clash {
 }
 
 impl Clash {
-    /// The word that stands for a table here, and the key that has it in the table.
-    fn short(&self) -> Option<(&'static str, &str)> {
-        let name = self.key.rsplit('.').next()?;
-        let (_, tag) = SHORT.iter().find(|(short, _)| name == *short)?;
-        Some((tag, self.word.as_deref()?))
-    }
-
     /// The problem with what to do about it: what is said of a word that stands for a table, or else by `otherwise`.
-    pub(super) fn told(
-        &self,
-        otherwise: impl FnOnce(Diagnostic, &str) -> Diagnostic,
-    ) -> Diagnostic {
-        let key = &self.key;
-        match self.short() {
-            Some((tag, word)) => self
-                .problem
-                .clone()
-                .help(format!("say what it is, too: `{key}.{tag} = \"{word}\"`")),
-            None => otherwise(self.problem.clone(), key),
+    pub(super) fn told(self, otherwise: impl FnOnce(Diagnostic, &str) -> Diagnostic) -> Diagnostic {
+        let Self { key, problem, word } = self;
+        let name = key.rsplit('.').next();
+        let tag = SHORT.iter().find(|(short, _)| name == Some(short)).map(|it| it.1);
+        match tag.zip(word) {
+            Some((tag, word)) => {
+                problem.help(format!("say what it is, too: `{key}.{tag} = \"{word}\"`"))
+            }
+            None => otherwise(problem, &key),
         }
     }
 }

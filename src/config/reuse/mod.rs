@@ -45,6 +45,7 @@ pub fn open(
     let (used, mut problems) = variables.uses(root);
     let Value::Table(table) = &root.value else { return Ok(()) };
     let swept = linked::swept(table);
+    let names: Vec<String> = swept.iter().map(|it| it.0.clone()).collect();
     let set = sets.iter().filter_map(|set| match &set.path[..] {
         [table, name, ..] if table == VARIABLES => Some((name.clone(), set.value.span)),
         _ => None,
@@ -55,15 +56,14 @@ pub fn open(
         Diagnostic::at(span, message, "decides nothing")
             .help(format!("write `\"${{{name}}}\"` where it counts, or leave this out"))
     }));
-    problems.extend(linked::swept_in(table));
+    problems.extend(linked::swept_in(table, &names));
     problems.extend(linked::seed_by_variable(table, &swept));
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut size = Size::default();
-    if !swept.is_empty() {
+    if !names.is_empty() {
         // The form that a record has, in which swept variables are still to come.
-        let names: Vec<String> = swept.into_iter().map(|it| it.0).collect();
         filled(root, &[], &names, sources, &mut size)?;
         size = Size::default();
     }

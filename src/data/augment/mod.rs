@@ -78,7 +78,7 @@ const TRANSFORMS: &[TransformKind] = &[
 ];
 
 /// The key of the changes of a training's images.
-const AUGMENT: &str = "augment";
+pub const AUGMENT: &str = "augment";
 
 /// What an item of `augment` names.
 #[derive(Clone, Copy)]

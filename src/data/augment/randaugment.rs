@@ -12,8 +12,11 @@ pub(super) const KIND: TransformKind = TransformKind {
     read,
 };
 
-/// torchvision's default.
-const MAGNITUDE: usize = 9;
+/// How many operations torchvision draws where nothing else is said.
+const OPS: usize = 2;
+
+/// torchvision's operation where nothing else is said.
+const USUAL: RandAugment = RandAugment { magnitude: 9, bins: 31, fill: 0 };
 
 /// More would not be told apart.
 const MOST_BINS: usize = 1001;
@@ -31,25 +34,28 @@ fn read(keys: &mut Keys) -> Result<Steps, Noted> {
             "value of what comes in from beyond the image, in each channel; 0 is black",
         ),
     ]);
-    let ops = keys.count("ops", 1..=16).or(2_usize);
-    let bins = keys.count("bins", 2..=MOST_BINS).or(31_usize);
+    let ops = keys.count("ops", 1..=16).or(OPS);
+    let bins = keys.count("bins", 2..=MOST_BINS).or(USUAL.bins);
     // Whoever asks what there is gets no `bins` but the default.
     let count = match &bins {
         Ok(bins) if !keys.is_describing() => *bins,
         _ => MOST_BINS,
     };
     let magnitude = keys.count("magnitude", 0..=count - 1);
-    let magnitude = if count > MAGNITUDE { magnitude.or(MAGNITUDE) } else { magnitude.required() };
-    let fill = keys.count("fill", 0..=255).or(0_usize);
+    let usual = USUAL.magnitude;
+    let magnitude = if count > usual { magnitude.or(usual) } else { magnitude.required() };
+    let fill = keys.count("fill", 0..=255).or(usize::from(USUAL.fill));
     let fill = u8::try_from(fill?).expect("255 at most");
-    let step = RandAugment { magnitude: magnitude?, bins: bins?, fill };
-    Ok((0..ops?).map(|_| Box::new(step) as Box<dyn Transform>).collect())
+    Ok(steps(RandAugment { magnitude: magnitude?, bins: bins?, fill }, ops?))
 }
 
-/// One operation with torchvision's defaults, as often as these have it.
+/// What stands in a list where nothing but the name is said.
 pub(super) fn usual() -> Steps {
-    let step = RandAugment { magnitude: MAGNITUDE, bins: 31, fill: 0 };
-    vec![Box::new(step), Box::new(step)]
+    steps(USUAL, OPS)
+}
+
+fn steps(operation: RandAugment, count: usize) -> Steps {
+    (0..count).map(|_| Box::new(operation) as Box<dyn Transform>).collect()
 }
 
 /// One operation of several.

@@ -171,7 +171,7 @@ kernels! {
     DepthwiseForward "depthwise_forward" "iiiiiiiiiiiiiiiiiiiiiiiiiiirrrw",
     DepthwiseInputGradient "depthwise_input_gradient" "iiiiiiiiiiiiiiiiiiiiiiiiiiirrw",
     DropoutScales "dropout_scales" "iffrw",
-        Fill "fill" "lrw",
+    Fill "fill" "lrw",
     GatherRows "gather_rows" "iirrw",
     Hits "hits" "iirrw",
     LogNumbers "log_numbers" "iwwrrrrrrrr",

@@ -56,8 +56,9 @@ fn both_losses(metrics: &mut IndexMap<String, Curves>) {
     if !metrics.contains_key(VALIDATED) {
         return;
     }
-    let Some(trained) = metrics.get_mut(TRAINED).map(std::mem::take) else { return };
-    let validated = metrics.get_mut(VALIDATED).map(std::mem::take).unwrap_or_default();
+    let Some(place) = metrics.get_index_of(TRAINED) else { return };
+    let [trained, validated] =
+        [TRAINED, VALIDATED].map(|metric| metrics.shift_remove(metric).unwrap_or_default());
     let named = |lines: Curves, metric: &'static str| {
         lines.into_iter().map(move |((variant, split), line)| {
             ((variant, format!("{split} {}", metric.replace('_', " "))), line)
@@ -65,9 +66,6 @@ fn both_losses(metrics: &mut IndexMap<String, Curves>) {
     };
     let both = named(trained, TRAINED).chain(named(validated, VALIDATED)).collect();
     // In the place of the first, so that the loss comes before what follows from it.
-    let place = metrics.get_index_of(TRAINED).unwrap_or_default();
-    metrics.shift_remove(VALIDATED);
-    metrics.shift_remove(TRAINED);
     metrics.shift_insert(place.min(metrics.len()), VALIDATED.to_owned(), both);
 }
 

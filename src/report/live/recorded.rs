@@ -16,7 +16,6 @@ pub fn events(run: &FinishedRun) -> String {
     let record = &run.record;
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let (mut tasks, mut trials, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-    let mut ends: Vec<Ending> = Vec::new();
     for (number, stages) in record.trials.iter().enumerate() {
         let mut own = Vec::new();
         let (mut named, mut fresh) = (HashMap::new(), Vec::new());
@@ -33,7 +32,6 @@ pub fn events(run: &FinishedRun) -> String {
             if task == next {
                 fresh.push((task, stage));
                 rest.push(ended(task, stage));
-                ends.push(stage.state);
                 // A CSV that cannot be read leaves its curves out here; the report says what is wrong.
                 let found = run.read_metrics(number, &stage.name).ok().flatten();
                 rest.extend(found.iter().flat_map(|found| metrics(task, found)));
@@ -58,8 +56,7 @@ pub fn events(run: &FinishedRun) -> String {
         };
         trials.push(json!({ "trial": number, "labels": labels, "tasks": own }));
     }
-    // Trials that share a task have it in their records each.
-    let count = |end: Ending| ends.iter().filter(|it| **it == end).count();
+    let count = |end: Ending| record.tasks().filter(|it| it.state == end).count();
     let provenance = &record.provenance;
     let started = json!({
         "time": provenance.start, "event": "run_started", "run": record.id,

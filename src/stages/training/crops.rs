@@ -3,13 +3,10 @@
 
 use super::Training;
 use super::network::CroppedImages;
-use crate::data::augment::Augment;
+use crate::data::augment::{AUGMENT, Augment};
 use crate::data::view::{Domain, ViewKind};
 use crate::nn::Spec;
 use crate::stages::{DatasetShape, Problem};
-
-/// The key of the changes of a training's images.
-const AUGMENT: &str = "augment";
 
 /// In words, that the network of `spec` takes no middle any more of images of the size `before`, whose middle it took when it
 /// came in, if so.

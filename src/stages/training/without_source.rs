@@ -5,7 +5,7 @@ use super::network::ModelSource;
 use super::task::{TrainingTask, without_key};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference};
-use crate::data::augment::{Augment, mixup};
+use crate::data::augment::{AUGMENT, Augment, mixup};
 use crate::nn::heads::NewLayers;
 use crate::train::Method;
 
@@ -42,7 +42,7 @@ impl TrainingTask {
             .collect();
         let mixes = self.settings.augment.as_ref().and_then(Augment::mixup).is_some();
         if mixes {
-            problems.push(mixup::without_labels(at("augment"), "augment"));
+            problems.push(mixup::without_labels(at(AUGMENT), AUGMENT));
         }
         problems
     }
