@@ -110,6 +110,11 @@ const OTHER_WORDS: [(&str, &str); 4] = [
     ("iterations", "steps_per_epoch"),
 ];
 
+/// What a key that others call `wrong` is called here.
+pub fn usual_word(wrong: &str) -> Option<&'static str> {
+    OTHER_WORDS.iter().find(|(other, _)| *other == wrong).map(|(_, ours)| *ours)
+}
+
 /// `did you mean ...?` for the nearest of `known`, or the list of all when none is near.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut all: Vec<&str> = Vec::new();
@@ -118,8 +123,7 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
             all.push(name);
         }
     }
-    let meant = OTHER_WORDS.iter().find(|(other, _)| *other == wrong).map(|(_, ours)| ours);
-    if let Some(meant) = meant.filter(|meant| all.contains(meant)) {
+    if let Some(meant) = usual_word(wrong).filter(|meant| all.contains(meant)) {
         return Some(format!("did you mean `{meant}`?"));
     }
     let near = all

@@ -9,7 +9,7 @@
 use serde_json::json;
 
 use super::describe::{Describing, Form, TableReads, Tag};
-use super::diagnostic::{Diagnostic, Noted, suggest};
+use super::diagnostic::{Diagnostic, Noted, suggest, usual_word};
 use super::mention::Reference;
 use super::node::{Node, Table, Value};
 use super::source::{SourceId, Span};
@@ -32,6 +32,8 @@ pub struct Keys<'a> {
     pub(super) table: &'a Table,
     pub(super) known: Vec<&'static str>,
     open: bool,
+    /// Keys that people look for here, with the kind of stage that takes them.
+    elsewhere: Vec<(&'static [&'static str], &'static str)>,
     pub(super) gathered: Gathered,
     /// Set when there is no file and the reader is to say what it would take.
     pub(super) describing: Option<Describing>,
@@ -45,7 +47,8 @@ impl<'a> Keys<'a> {
 
     fn below(prefix: String, table: &'a Table, span: Span) -> Self {
         let (known, gathered) = (Vec::new(), Gathered::default());
-        Self { prefix, span, table, known, open: false, gathered, describing: None }
+        let elsewhere = Vec::new();
+        Self { prefix, span, table, known, open: false, elsewhere, gathered, describing: None }
     }
 
     pub(super) fn describing(table: &'a Table, describing: Describing) -> Self {
@@ -362,6 +365,11 @@ impl<'a> Keys<'a> {
         self.open = true;
     }
 
+    /// Says which kind of stage takes `keys` that people look for here.
+    pub fn elsewhere(&mut self, keys: &'static [&'static str], kind: &'static str) {
+        self.elsewhere.push((keys, kind));
+    }
+
     /// Ends the reading: every key of the file that no getter asked for is a problem. A reader
     /// therefore asks for all its keys before it gives up over one of them.
     pub fn finish(mut self) -> Gathered {
@@ -374,7 +382,14 @@ impl<'a> Keys<'a> {
                 format!("unknown key `{}{name}`", self.prefix),
                 "not a key of this table",
             );
-            problem.help.extend(suggest(name, self.known.iter().copied()));
+            let meant = usual_word(name).unwrap_or(name);
+            let stage = self.elsewhere.iter().find(|(keys, _)| keys.contains(&meant));
+            problem.help.extend(match stage {
+                Some((_, kind)) => Some(format!(
+                    "`{meant}` is a key of a stage with `kind = \"{kind}\"`, which comes before this one"
+                )),
+                None => suggest(name, self.known.iter().copied()),
+            });
             self.gathered.problems.push(problem);
         }
         self.gathered

@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::node::{Node, Table, Value};
 use crate::config::source::{Sources, Span};
 use crate::config::{Reference, Wants};
 use crate::device::Device;
@@ -125,15 +126,17 @@ pub fn stage(
         after: Vec::new(),
         measures: Measures::Scores,
         product: Product::Scores,
-        span,
     };
     (stage, runs)
 }
 
 pub fn pipeline(stages: Vec<PlannedStage>) -> Pipeline {
+    let mut sources = Sources::default();
+    let span = Span::new(sources.add("x", ""), 0..0);
     Pipeline {
         path: "x.toml".into(),
-        sources: Sources::default(),
+        sources,
+        root: Arc::new(Node { span, value: Value::Table(Table::default()) }),
         name: "x".into(),
         title: None,
         seed: 0,

@@ -2,7 +2,7 @@
 
 use super::resources::{self, Resources};
 use crate::config::diagnostic::suggest;
-use crate::config::node::{Node, Table, Value};
+use crate::config::node::{KeyValue, Node, Table, Value};
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Gathered, Keys, Noted, Wants};
 use crate::stages::{Defaults, Kind, Measures, Stage};
@@ -20,8 +20,8 @@ pub(super) struct ReadStage {
 /// A stage's table as far as it could be read.
 pub(super) struct StageDraft<'a> {
     pub name: String,
-    pub header: Span,
-    pub node: &'a Node,
+    /// Its header and its table.
+    pub entry: &'a KeyValue,
     pub stage: Result<ReadStage, Noted>,
     pub gathered: Gathered,
 }
@@ -62,13 +62,7 @@ pub(super) fn drafts<'a>(
         let mut gathered = keys.finish();
         let sound = Noted::all_among(problems, std::mem::take(&mut gathered.problems));
         let stage = sound.and(stage);
-        drafts.push(StageDraft {
-            name: name.clone(),
-            header: entry.key,
-            node: &entry.node,
-            stage,
-            gathered,
-        });
+        drafts.push(StageDraft { name: name.clone(), entry, stage, gathered });
     }
     drafts
 }

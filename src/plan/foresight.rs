@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 
 use super::graph::Plan;
 use super::link::missing_split;
-use super::pipeline::PlannedStage;
+use super::pipeline::{Pipeline, PlannedStage};
 use super::pipeline_file::report;
 use crate::config::{Diagnostic, Report};
 use crate::stages::{DatasetShape, Described, Problem, Product};
@@ -49,8 +49,9 @@ impl Foresight {
                 match planned.stage.describe(&described(plan, *task, &products)) {
                     Ok(product) => foreseen = Foreseen { product, told },
                     Err(found) => {
-                        problems
-                            .extend(found.into_iter().map(|it| (trial, diagnostic(it, planned))));
+                        let pipeline = &plan.trials[trial].pipeline;
+                        let found = found.into_iter();
+                        problems.extend(found.map(|it| (trial, diagnostic(it, planned, pipeline))));
                     }
                 }
             }
@@ -72,7 +73,7 @@ impl Foresight {
         let pipeline = &plan.trials[*trial].pipeline;
         // Places are of a file with the values of a trial put in: those of one trial are shown.
         let of_trial = self.problems.iter().filter(|(of, _)| of == trial);
-        let of_trial = of_trial.map(|(_, it)| it.clone()).collect();
+        let of_trial = of_trial.map(|(_, it)| it.clone().as_written(&pipeline.sources)).collect();
         Some(report(&pipeline.path, pipeline.sources.clone(), of_trial))
     }
 
@@ -178,9 +179,8 @@ fn described(plan: &Plan, task: NodeIndex, products: &[Foreseen]) -> Described {
     described
 }
 
-fn diagnostic(problem: Problem, planned: &PlannedStage) -> Diagnostic {
-    let input = planned.inputs.iter().find(|input| input.key == problem.key);
-    let place = input.map_or(planned.span, |input| input.span);
+fn diagnostic(problem: Problem, planned: &PlannedStage, pipeline: &Pipeline) -> Diagnostic {
+    let place = pipeline.place(&planned.name, &problem.key);
     let label = format!("in stage `{}`, by the data that are there", planned.name);
     let mut diagnostic = Diagnostic::at(place, problem.message, label);
     diagnostic.help.extend(problem.help);

@@ -10,7 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
 use super::draft::StageDraft;
-use super::pipeline::PlannedStage;
+use super::pipeline::{PlannedStage, place};
 use crate::config::diagnostic::suggest;
 use crate::config::source::Span;
 use crate::config::{Diagnostic, Noted, Reference, Wants};
@@ -63,7 +63,6 @@ pub(super) fn link(drafts: Vec<StageDraft>, problems: &mut Vec<Diagnostic>) -> L
             oracles: Vec::new(),
             after: after.into_iter().map(|reference| reference.stage).collect(),
             product,
-            span: draft.header,
         });
     }
     linked
@@ -164,12 +163,9 @@ fn describe(
         }
     }
     let fits = Noted::none_in(&problems[before..]);
-    let place = |problem: Problem| {
-        let span = match draft.node.nearest(&problem.key) {
-            nearest if std::ptr::eq(nearest, draft.node) => draft.header,
-            nearest => nearest.span,
-        };
+    let told = |problem: Problem| {
         let label = format!("in stage `{}`", draft.name);
+        let span = place(draft.entry, &problem.key);
         let mut diagnostic = Diagnostic::at(span, problem.message, label);
         diagnostic.help.extend(problem.help);
         diagnostic
@@ -178,10 +174,13 @@ fn describe(
     read.stage
         .describe(&described)
         .map_err(|found| {
-            let noted = found.into_iter().map(|it| Noted::among(problems, place(it))).last();
+            let noted = found.into_iter().map(|it| Noted::among(problems, told(it))).last();
             noted.unwrap_or_else(|| {
                 let message = format!("stage `{}` does not fit its inputs", draft.name);
-                Noted::among(problems, Diagnostic::at(draft.header, message, "it does not say why"))
+                Noted::among(
+                    problems,
+                    Diagnostic::at(draft.entry.key, message, "it does not say why"),
+                )
             })
         })
         .and_then(|product| fits.map(|()| product))
@@ -206,7 +205,7 @@ fn misfit(reference: &Reference, product: &Product, target: &StageDraft) -> Opti
     let label = format!("`{}` makes {}", target.name, product.name());
     Some(
         Diagnostic::at(reference.span, message, label)
-            .related(target.node.nearest("kind").span, "made here")
+            .related(target.entry.node.nearest("kind").span, "made here")
             .help(format!("name a stage that makes {wanted}")),
     )
 }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::resources::Resources;
 use super::table_spec::TableSpec;
+use crate::config::node::{KeyValue, Node, Value};
 use crate::config::source::{Sources, Span};
 use crate::config::sweep::{PairKeys, Select};
 use crate::config::{Reference, document};
@@ -21,6 +22,8 @@ pub struct Pipeline {
     pub path: PathBuf,
     /// The texts it was read from; the first is the file.
     pub sources: Sources,
+    /// What stands in them after everything was put in, for the places of problems that are found later.
+    pub root: Arc<Node>,
     /// `pipeline.name`.
     pub name: String,
     /// `pipeline.title`.
@@ -47,6 +50,22 @@ impl Pipeline {
         let folder = self.path.parent().filter(|it| *it != Path::new(""));
         folder.filter(|_| !document::is_input(&self.path)).unwrap_or(Path::new("."))
     }
+
+    /// Where the dotted `key` of `stage` stands: the deepest part of it that is written, or the stage's header.
+    pub fn place(&self, stage: &str, key: &str) -> Span {
+        let Value::Table(stages) = &self.root.nearest("stages").value else {
+            return self.root.span;
+        };
+        stages.entries.get(stage).map_or(self.root.span, |entry| place(entry, key))
+    }
+}
+
+/// As [`Pipeline::place`], of the stage that is written as `entry`.
+pub(super) fn place(entry: &KeyValue, key: &str) -> Span {
+    match entry.node.nearest(key) {
+        nearest if std::ptr::eq(nearest, &raw const entry.node) => entry.key,
+        nearest => nearest.span,
+    }
 }
 
 /// A stage of a checked pipeline.
@@ -71,8 +90,6 @@ pub struct PlannedStage {
     pub after: Vec<String>,
     /// What it will build.
     pub product: Product,
-    /// Where its table's header stands.
-    pub span: Span,
 }
 
 impl PlannedStage {

@@ -3,6 +3,7 @@
 //! Never runs a stage and never touches the network or the store.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::draft::drafts;
 use super::labels;
@@ -116,6 +117,7 @@ pub(super) fn resolve(
     let pipeline = head.and_then(|head| sound.map(|()| head)).map(|head| Pipeline {
         path: path.to_owned(),
         sources: sources.clone(),
+        root: Arc::new(root),
         name: head.name,
         title: head.title,
         seed: head.seed,

@@ -15,6 +15,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
+    keys.elsewhere(&["freeze", "thaw"], "freeze");
     keys.about(&[("model", "stage whose network is trained further, or a new network")]);
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
     let source = if fresh {

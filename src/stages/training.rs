@@ -58,6 +58,7 @@ impl Training {
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let span = keys.span();
+        keys.elsewhere(&["resize", "center_crop", "mean", "std"], "normalize");
         keys.about(&[
             ("train", "labelled images to learn from"),
             (

@@ -17,6 +17,7 @@ const BAD: &[&str] = &[
     "heads_misfits",
     "image_too_small",
     "invalid_toml",
+    "keys_elsewhere",
     "missing_key",
     "negative_lr",
     "no_pipeline",

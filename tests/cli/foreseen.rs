@@ -140,6 +140,7 @@ fn patterns_of_parameters_are_compared_with_the_network_that_the_store_tells() {
         assert_eq!(code, Some(2), "{verb}: {said}");
         assert!(said.contains("`layer4.*` matches no parameter"), "{verb}: {said}");
         assert!(said.contains("`fc.*` matches no parameter"), "{verb}: {said}");
+        assert!(said.contains("--set:1:23") && said.contains("q.toml:32:16"), "{verb}: {said}");
         assert!(!said.contains("tuned: "), "{verb} trained: {said}");
     }
 }

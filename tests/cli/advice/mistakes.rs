@@ -22,6 +22,10 @@ const SAID: &[&str] = &[
     "its splits are `train`, `valid`, `test`",
     "`*` matches any characters, dots included",
     "leave `epochs` out of the file to do without it",
+    "`center_crop` is a key of a stage with `kind = \"normalize\"`, which comes before this one",
+    "`mean` is a key of a stage with `kind = \"normalize\"`, which comes before this one",
+    "`thaw` is a key of a stage with `kind = \"freeze\"`, which comes before this one",
+    "`freeze` is a key of a stage with `kind = \"freeze\"`, which comes before this one",
 ];
 
 /// A pipeline file with a `--set` argument.
