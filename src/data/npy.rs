@@ -1,5 +1,5 @@
 //! NumPy's files of one array (`.npy`, format versions 1 to 3): what programs in other languages read and write without
-//! a library of ours. Arrays are in C order and little-endian. Knows nothing of images or classes.
+//! a library of ours. Arrays are little-endian; those in Fortran order are put in C order. Knows nothing of images or classes.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -64,7 +64,7 @@ impl NumberKind {
     }
 }
 
-/// An array in a file, which is mapped and not copied.
+/// An array in a file, which is mapped and, in C order, not copied.
 #[derive(Debug, Clone)]
 pub struct NpyArray {
     kind: NumberKind,
@@ -76,8 +76,8 @@ impl NpyArray {
     /// Opens the array at `path`.
     ///
     /// # Errors
-    /// When the file cannot be read, is not an array, is in Fortran order, holds other numbers than a
-    /// [`NumberKind`], or has not as many bytes as its shape says.
+    /// When the file cannot be read, is not an array, holds other numbers than a [`NumberKind`], or has not as many
+    /// bytes as its shape says.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let file = system::open_file(path).map_err(|error| DataError::io(path, error))?;
         let bytes = Bytes::map(&file).map_err(|error| DataError::io(path, error))?;
@@ -88,17 +88,17 @@ impl NpyArray {
         RawArray::parse(bytes).and_then(Self::of)
     }
 
-    fn of(RawArray { descr, shape, data }: RawArray) -> Result<Self, String> {
-        let kind = NumberKind::ALL.into_iter().find(|it| it.word() == descr);
+    fn of(raw: RawArray) -> Result<Self, String> {
+        let kind = NumberKind::ALL.into_iter().find(|it| it.word() == raw.descr);
         let kind = kind.ok_or_else(|| {
             let known = NumberKind::ALL.map(NumberKind::name).join(", ");
-            format!("its numbers are `{descr}`; what is read are {known}, little-endian")
+            format!("its numbers are `{}`; what is read are {known}, little-endian", raw.descr)
         })?;
-        fits(&data, kind.size(), &shape).ok_or_else(|| {
-            let found = data.len();
-            format!("{found} bytes of data, which is not {} {shape:?}", kind.name())
+        let data = raw.values(kind.size()).ok_or_else(|| {
+            let found = raw.data.len();
+            format!("{found} bytes of data, which is not {} {:?}", kind.name(), raw.shape)
         })?;
-        Ok(Self { kind, shape, data })
+        Ok(Self { kind, shape: raw.shape, data })
     }
 
     /// The type of its numbers.
@@ -160,6 +160,8 @@ impl NpyArray {
 struct RawArray {
     /// As the header has it: `<f4`.
     descr: String,
+    /// Whether the first index runs fastest.
+    is_fortran: bool,
     shape: Vec<usize>,
     data: Bytes,
 }
@@ -182,16 +184,35 @@ impl RawArray {
         }
         let header = bytes.get(start..start + length).ok_or("the file ends in its header")?;
         let header = std::str::from_utf8(header).map_err(|_| "its header is not text")?;
-        let (descr, shape) = read_header(header)?;
         let data = bytes.part(start + length..bytes.len());
-        Ok(Self { descr, shape, data })
+        read_header(header, data)
+    }
+
+    /// The values of `size` bytes each in C order, if they are as many as the shape says.
+    fn values(&self, size: usize) -> Option<Bytes> {
+        let wanted = self.shape.iter().try_fold(size, |size, side| size.checked_mul(*side));
+        let fits = wanted == Some(self.data.len());
+        let is_one = self.shape.iter().filter(|side| **side != 1).count() < 2;
+        fits.then(|| match self.is_fortran && !is_one && !self.data.is_empty() {
+            true => c_order(&self.data, size, &self.shape).into(),
+            false => self.data.clone(),
+        })
     }
 }
 
-/// Whether `data` are as many values of `size` bytes as the shape says.
-fn fits(data: &Bytes, size: usize, shape: &[usize]) -> Option<()> {
-    let wanted = shape.iter().try_fold(size, |size, side| size.checked_mul(*side));
-    (wanted == Some(data.len())).then_some(())
+/// `data` in C order that are in Fortran order: values of `size` bytes, at least one of them.
+fn c_order(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
+    let mut ordered = Vec::with_capacity(data.len());
+    let mut index = vec![0; shape.len()];
+    loop {
+        let from = index.iter().zip(shape).rev().fold(0, |from, (at, side)| from * side + at);
+        ordered.extend_from_slice(&data[from * size..][..size]);
+        // The last index runs fastest.
+        let next = (0..shape.len()).rev().find(|axis| index[*axis] + 1 < shape[*axis]);
+        let Some(next) = next else { return ordered };
+        index[next] += 1;
+        index[next + 1..].fill(0);
+    }
 }
 
 /// An array of numbers or of texts.
@@ -221,16 +242,16 @@ impl AnyArray {
             }
             (None, None, _) => return NpyArray::of(raw).map(Self::Numbers),
         };
-        let RawArray { descr, shape, data } = raw;
         let size = letters.checked_mul(if wide { 4 } else { 1 }).filter(|size| *size > 0);
-        let size = size.filter(|size| fits(&data, *size, &shape).is_some());
-        let size = size.ok_or_else(|| {
+        let values = size.and_then(|size| Some((size, raw.values(size)?)));
+        let (size, data) = values.ok_or_else(|| {
+            let RawArray { descr, shape, data, .. } = &raw;
             format!("{} bytes of data, which is not `{descr}` {shape:?}", data.len())
         })?;
         let texts: Option<Vec<String>> =
             data.chunks_exact(size).map(if wide { wide_text } else { plain_text }).collect();
         match texts {
-            Some(texts) => Ok(Self::Texts(texts, shape)),
+            Some(texts) => Ok(Self::Texts(texts, raw.shape)),
             None => Err("a text in it is not Unicode".into()),
         }
     }
@@ -256,8 +277,8 @@ fn plain_text(bytes: &[u8]) -> Option<String> {
     Some(std::str::from_utf8(bytes).ok()?.trim_end_matches('\0').to_owned())
 }
 
-/// Type and shape of `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
-fn read_header(text: &str) -> Result<(String, Vec<usize>), String> {
+/// The array of `data` whose header is `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
+fn read_header(text: &str, data: Bytes) -> Result<RawArray, String> {
     let odd = || {
         format!("its header is `{}`, not a table of descr, fortran_order and shape", text.trim())
     };
@@ -297,9 +318,8 @@ fn read_header(text: &str) -> Result<(String, Vec<usize>), String> {
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     }
     match (descr, is_fortran, shape) {
-        (Some(descr), Some(false), Some(shape)) => Ok((descr, shape)),
-        (_, Some(true), _) => {
-            Err("it is in Fortran order: write `numpy.ascontiguousarray(...)`".into())
+        (Some(descr), Some(is_fortran), Some(shape)) => {
+            Ok(RawArray { descr, is_fortran, shape, data })
         }
         _ => Err(odd()),
     }
@@ -424,6 +444,30 @@ mod tests {
         assert_eq!([header(NumberKind::I64, &[1, 3]), array.data.to_vec()].concat(), bytes);
     }
 
+    /// `numpy.asfortranarray(numpy.arange(12).reshape(2, 3, 2))` and texts, as NumPy saves them.
+    #[test]
+    fn arrays_in_fortran_order_are_put_in_c_order() {
+        let of = |descr: &str, shape: &str, data: &[u8]| {
+            let text =
+                format!("{{'descr': '{descr}', 'fortran_order': True, 'shape': {shape}, }}\n");
+            let length = u16::try_from(text.len()).unwrap().to_le_bytes();
+            Bytes::from([&MAGIC[..], &[1, 0], &length, text.as_bytes(), data].concat())
+        };
+        let numbers = |shape: &str, data: &[u8]| {
+            NpyArray::parse(&of("|u1", shape, data)).unwrap().integers().unwrap()
+        };
+        let three = numbers("(2, 3, 2)", &[0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]);
+        assert_eq!(three, (0..12).collect::<Vec<i64>>());
+        for shape in ["(4,)", "(4, 1)", "(1, 4)"] {
+            assert_eq!(numbers(shape, &[1, 2, 3, 4]), [1, 2, 3, 4], "{shape}");
+        }
+        assert!(numbers("(0, 3)", &[]).is_empty());
+        assert_eq!(numbers("()", &[7]), [7]);
+        let texts = AnyArray::parse(&of("|S2", "(2, 2)", b"a\0c\0b\0dd")).unwrap();
+        let AnyArray::Texts(texts, _) = texts else { panic!("texts") };
+        assert_eq!(texts, ["a", "b", "c", "dd"]);
+    }
+
     #[test]
     fn what_is_no_such_array_is_an_error_that_says_why() {
         let of = |header: &str, data: &[u8]| {
@@ -434,7 +478,8 @@ mod tests {
         assert!(open(&of(text, &[0; 8])).is_ok());
         for (bytes, said) in [
             (of(text, &[0; 7]), "7 bytes of data, which is not float32 [2]"),
-            (of(&text.replace("False", "True"), &[0; 8]), "Fortran order"),
+            (of(&text.replace("False", "True"), &[0; 7]), "7 bytes of data"),
+            (of(&text.replace("False", "Maybe"), &[0; 8]), "its header is"),
             (of(&text.replace("<f4", ">f4"), &[0; 8]), "its numbers are `>f4`"),
             (of(&text.replace("<f4", "<f2"), &[0; 8]), "float64, little-endian"),
             (of(&text.replace("(2,)", "(2, x)"), &[0; 8]), "its header is"),

@@ -76,8 +76,9 @@ const USUAL: [&str; 3] = ["", "", ""];
 fn files_of_every_format_hold_what_was_written() {
     use DataFormat::{Csv, Mat, Npz, Safetensors};
     type Labels = fn(usize) -> String;
-    let cases: [(DataFormat, &str, [&str; 3], Labels); 10] = [
+    let cases: [(DataFormat, &str, [&str; 3], Labels); 11] = [
         (Npz, "doubles.npz", USUAL, number),
+        (Npz, "fortran.npz", USUAL, number),
         (Npz, "words.npz", USUAL, word),
         (Npz, "words.npz", ["X", "y", ""], word),
         (Npz, "bytes.npz", USUAL, word),
@@ -149,12 +150,8 @@ fn moments_are_those_of_numpy() {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    for (name, reason) in
-        [("fortran.npz", "numpy.ascontiguousarray"), ("objects.npz", "array.astype(str)")]
-    {
-        let error = try_read(DataFormat::Npz, name, USUAL).unwrap_err().to_string();
-        assert!(error.contains(name) && error.contains(reason), "{error}");
-    }
+    let error = try_read(DataFormat::Npz, "objects.npz", USUAL).unwrap_err().to_string();
+    assert!(error.contains("objects.npz") && error.contains("array.astype(str)"), "{error}");
 }
 
 #[test]
