@@ -102,19 +102,6 @@ impl Noted {
     }
 }
 
-/// What others call a key, and what it is called here, where the two look little alike or another key looks more like it.
-const OTHER_WORDS: [(&str, &str); 4] = [
-    ("unfreeze", "thaw"),
-    ("trainable", "thaw"),
-    ("backbone", "arch"),
-    ("iterations", "steps_per_epoch"),
-];
-
-/// What a key that others call `wrong` is called here.
-pub fn usual_word(wrong: &str) -> Option<&'static str> {
-    OTHER_WORDS.iter().find(|(other, _)| *other == wrong).map(|(_, ours)| *ours)
-}
-
 /// `did you mean ...?` for the nearest of `known`, or the list of all when none is near.
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut all: Vec<&str> = Vec::new();
@@ -122,9 +109,6 @@ pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         if !all.contains(&name) {
             all.push(name);
         }
-    }
-    if let Some(meant) = usual_word(wrong).filter(|meant| all.contains(meant)) {
-        return Some(format!("did you mean `{meant}`?"));
     }
     let near = all
         .iter()
@@ -173,8 +157,6 @@ mod tests {
         assert_eq!(suggest("epoch", ["epochs", "lr"]).unwrap(), "did you mean `epochs`?");
         assert_eq!(suggest("learning_rate", ["kind", "lr"]).unwrap(), "did you mean `lr`?");
         assert_eq!(suggest("zzz", ["a", "b", "a"]).unwrap(), "expected one of `a`, `b`");
-        assert_eq!(suggest("unfreeze", ["freeze", "thaw"]).unwrap(), "did you mean `thaw`?");
-        assert_eq!(suggest("unfreeze", ["freeze"]).unwrap(), "did you mean `freeze`?");
         let both: Vec<String> = suggest_and_list("dannn", ["dann", "mdd"]).collect();
         assert_eq!(both, ["did you mean `dann`?", "expected one of `dann`, `mdd`"]);
         assert_eq!(suggest_and_list("x", ["mdd"]).count(), 1);

@@ -9,10 +9,26 @@
 use serde_json::json;
 
 use super::describe::{Describing, Form, TableReads, Tag};
-use super::diagnostic::{Diagnostic, Noted, suggest, usual_word};
+use super::diagnostic::{Diagnostic, Noted, suggest};
 use super::mention::Reference;
 use super::node::{Node, Table, Value};
 use super::source::{SourceId, Span};
+
+/// What others call a key, and what it is called here, where the two look little alike or another key looks more like it.
+const OTHER_WORDS: [(&str, &str); 12] = [
+    ("unfreeze", "thaw"),
+    ("trainable", "thaw"),
+    ("backbone", "arch"),
+    ("iterations", "steps_per_epoch"),
+    ("learning_rate", "lr"),
+    ("batch", "batch_size"),
+    ("loss", "method"),
+    ("criterion", "method"),
+    ("input", "train"),
+    ("data", "train"),
+    ("dataset", "train"),
+    ("transforms", "augment"),
+];
 
 /// What reading a table gave besides its values.
 #[derive(Debug, Default)]
@@ -32,7 +48,7 @@ pub struct Keys<'a> {
     pub(super) table: &'a Table,
     pub(super) known: Vec<&'static str>,
     open: bool,
-    /// Keys that people look for here, with the kind of stage that takes them.
+    /// Keys that people look for here, with the words for where they are.
     elsewhere: Vec<(&'static [&'static str], &'static str)>,
     pub(super) gathered: Gathered,
     /// Set when there is no file and the reader is to say what it would take.
@@ -365,9 +381,9 @@ impl<'a> Keys<'a> {
         self.open = true;
     }
 
-    /// Says which kind of stage takes `keys` that people look for here.
-    pub fn elsewhere(&mut self, keys: &'static [&'static str], kind: &'static str) {
-        self.elsewhere.push((keys, kind));
+    /// Says where `keys` are that people look for here: keys "of `optimizer`".
+    pub fn elsewhere(&mut self, keys: &'static [&'static str], whose: &'static str) {
+        self.elsewhere.push((keys, whose));
     }
 
     /// Ends the reading: every key of the file that no getter asked for is a problem. A reader
@@ -382,17 +398,23 @@ impl<'a> Keys<'a> {
                 format!("unknown key `{}{name}`", self.prefix),
                 "not a key of this table",
             );
-            let meant = usual_word(name).unwrap_or(name);
-            let stage = self.elsewhere.iter().find(|(keys, _)| keys.contains(&meant));
-            problem.help.extend(match stage {
-                Some((_, kind)) => Some(format!(
-                    "`{meant}` is a key of a stage with `kind = \"{kind}\"`, which comes before this one"
-                )),
-                None => suggest(name, self.known.iter().copied()),
-            });
+            problem.help.extend(self.advice(name));
             self.gathered.problems.push(problem);
         }
         self.gathered
+    }
+
+    /// What may be meant by the unknown key `name`.
+    fn advice(&self, name: &str) -> Option<String> {
+        let usual = OTHER_WORDS.iter().find(|(other, _)| *other == name);
+        let meant = usual.map_or(name, |(_, ours)| *ours);
+        if let Some((_, whose)) = self.elsewhere.iter().find(|(keys, _)| keys.contains(&meant)) {
+            return Some(format!("`{meant}` is a key {whose}"));
+        }
+        match self.known.contains(&meant) {
+            true => Some(format!("did you mean `{meant}`?")),
+            false => suggest(name, self.known.iter().copied()),
+        }
     }
 
     /// The problem of a required key that is not there; `expected` says what it takes.

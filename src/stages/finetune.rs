@@ -15,7 +15,11 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn parse(keys: &mut Keys, defaults: &Defaults) -> Result<Box<dyn Stage>, Noted> {
-    keys.elsewhere(&["freeze", "thaw"], "freeze");
+    keys.elsewhere(
+        &["freeze", "thaw"],
+        "of a stage with `kind = \"freeze\"`, which comes before this one",
+    );
+    keys.elsewhere(&["target", "lambda"], "of `method`: `method = { kind = \"dann\", ... }`");
     keys.about(&[("model", "stage whose network is trained further, or a new network")]);
     let fresh = keys.has_form("model", |node| matches!(node.value, Value::Table(_)));
     let source = if fresh {

@@ -58,7 +58,19 @@ impl Training {
         comes_in: bool,
     ) -> Result<Self, Noted> {
         let span = keys.span();
-        keys.elsewhere(&["resize", "center_crop", "mean", "std"], "normalize");
+        keys.elsewhere(
+            &["lr", "weight_decay", "momentum", "nesterov", "betas"],
+            "of `optimizer`: `optimizer = { kind = \"sgd\", ... }`",
+        );
+        keys.elsewhere(
+            &["patience", "min_delta"],
+            "of `early_stopping`, and of the schedule `reduce_on_plateau`",
+        );
+        keys.elsewhere(&["device", "precision"], "of `[pipeline]`");
+        keys.elsewhere(
+            &["resize", "center_crop", "mean", "std"],
+            "of a stage with `kind = \"normalize\"`, which comes before this one",
+        );
         keys.about(&[
             ("train", "labelled images to learn from"),
             (

@@ -23,9 +23,11 @@ const SAID: &[&str] = &[
     "`*` matches any characters, dots included",
     "leave `epochs` out of the file to do without it",
     "`center_crop` is a key of a stage with `kind = \"normalize\"`, which comes before this one",
-    "`mean` is a key of a stage with `kind = \"normalize\"`, which comes before this one",
     "`thaw` is a key of a stage with `kind = \"freeze\"`, which comes before this one",
-    "`freeze` is a key of a stage with `kind = \"freeze\"`, which comes before this one",
+    "`lr` is a key of `optimizer`: `optimizer = { kind = \"sgd\", ... }`",
+    "`target` is a key of `method`: `method = { kind = \"dann\", ... }`",
+    "`patience` is a key of `early_stopping`, and of the schedule `reduce_on_plateau`",
+    "`device` is a key of `[pipeline]`",
 ];
 
 /// A pipeline file with a `--set` argument.
