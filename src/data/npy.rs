@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use half::f16;
+
 use super::error::DataError;
 use crate::bytes::Bytes;
 use crate::system;
@@ -24,6 +26,8 @@ pub enum NumberKind {
     I32,
     /// Whole numbers of 64 bits.
     I64,
+    /// Numbers in half precision.
+    F16,
     /// Numbers in single precision.
     F32,
     /// Numbers in double precision.
@@ -31,7 +35,7 @@ pub enum NumberKind {
 }
 
 impl NumberKind {
-    const ALL: [Self; 5] = [Self::U8, Self::I32, Self::I64, Self::F32, Self::F64];
+    const ALL: [Self; 6] = [Self::U8, Self::I32, Self::I64, Self::F16, Self::F32, Self::F64];
 
     /// As a header has it.
     fn word(self) -> &'static str {
@@ -39,6 +43,7 @@ impl NumberKind {
             Self::U8 => "|u1",
             Self::I32 => "<i4",
             Self::I64 => "<i8",
+            Self::F16 => "<f2",
             Self::F32 => "<f4",
             Self::F64 => "<f8",
         }
@@ -50,6 +55,7 @@ impl NumberKind {
             Self::U8 => "uint8",
             Self::I32 => "int32",
             Self::I64 => "int64",
+            Self::F16 => "float16",
             Self::F32 => "float32",
             Self::F64 => "float64",
         }
@@ -58,6 +64,7 @@ impl NumberKind {
     fn size(self) -> usize {
         match self {
             Self::U8 => 1,
+            Self::F16 => 2,
             Self::I32 | Self::F32 => 4,
             Self::I64 | Self::F64 => 8,
         }
@@ -123,6 +130,10 @@ impl NpyArray {
     )]
     pub fn floats(&self) -> Option<Vec<f32>> {
         match self.kind {
+            NumberKind::F16 => {
+                let wide = |it: &[u8; 2]| f16::from_le_bytes(*it).to_f32();
+                Some(self.data.as_chunks().0.iter().map(wide).collect())
+            }
             NumberKind::F32 => {
                 Some(self.data.as_chunks().0.iter().map(|it| f32::from_le_bytes(*it)).collect())
             }
@@ -151,7 +162,7 @@ impl NpyArray {
             NumberKind::I64 => {
                 Some(self.data.as_chunks().0.iter().map(|it| i64::from_le_bytes(*it)).collect())
             }
-            NumberKind::F32 | NumberKind::F64 => None,
+            NumberKind::F16 | NumberKind::F32 | NumberKind::F64 => None,
         }
     }
 }
@@ -481,7 +492,8 @@ mod tests {
             (of(&text.replace("False", "True"), &[0; 7]), "7 bytes of data"),
             (of(&text.replace("False", "Maybe"), &[0; 8]), "its header is"),
             (of(&text.replace("<f4", ">f4"), &[0; 8]), "its numbers are `>f4`"),
-            (of(&text.replace("<f4", "<f2"), &[0; 8]), "float64, little-endian"),
+            (of(&text.replace("<f4", "<i2"), &[0; 8]), "float64, little-endian"),
+            (of(&text.replace("<f4", "<f2"), &[0; 8]), "8 bytes of data, which is not float16 [2]"),
             (of(&text.replace("(2,)", "(2, x)"), &[0; 8]), "its header is"),
             (of(&text.replace("(2,)", "(4294967296, 4294967296)"), &[0; 8]), "8 bytes of data"),
             (of("{'descr': [('a', '<f4')], 'shape': (2,)}", &[]), "records"),

@@ -2,7 +2,7 @@
 """Writes files of features as numpy and scipy write them, to the folder features/, and what they hold to
 features.json: tests/goldens/features.rs reads them.
 
-    python3 features.py       # numpy 2.4, scipy 1.17, scikit-learn 1.9 and safetensors 0.8
+    python3 features.py       # numpy 2.4, scipy 1.17, scikit-learn 1.9, safetensors 0.8 and torch 2.15
 
 `moments` in features.json are the means and the deviations of numpy, which scikit-learn's StandardScaler has, too.
 """
@@ -11,7 +11,9 @@ import pathlib
 
 import numpy
 import scipy.io
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 from sklearn.datasets import make_moons
 
 HERE = pathlib.Path(__file__).parent
@@ -41,6 +43,11 @@ column = (y + 1.0)[:, None]
 scipy.io.savemat(OUT / "amazon_SURF_L10.mat", {"fts": x, "labels": column}, do_compression=True)
 scipy.io.savemat(OUT / "amazon_decaf.mat", {"feas": x.astype("float32"), "labels": column})
 save_file({"features": x.astype("float32"), "labels": y}, OUT / "features.safetensors")
+# As networks that compute in half precision leave them.
+numpy.savez(OUT / "half.npz", features=x.astype("float16"), labels=y)
+save_file({"features": x.astype("float16"), "labels": y}, OUT / "half.safetensors")
+brain = torch.tensor(x).to(torch.bfloat16)
+save_torch_file({"features": brain, "labels": torch.tensor(y)}, OUT / "brain.safetensors")
 # Those of the ResNet-50 features of Office-31: no names, the label last.
 numpy.savetxt(OUT / "amazon_amazon.csv", numpy.hstack([x, y[:, None]]), delimiter=",")
 numpy.savetxt(OUT / "spaces.txt", numpy.hstack([x, y[:, None]]), fmt="%.9g", header="a b c label")
@@ -54,6 +61,8 @@ single = x.astype("float32")
 moments = {"mean": single.astype("float64").mean(0).tolist(), "std": single.astype("float64").std(0).tolist()}
 held = {
     "features": single.tolist(),
+    "half": x.astype("float16").astype("float32").tolist(),
+    "brain": brain.float().tolist(),
     "labels": y.tolist(),
     "words": words.tolist(),
     "domains": domains.tolist(),

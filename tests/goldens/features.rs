@@ -57,6 +57,28 @@ fn expected(
     rows.map(|at| (row(at), label(at))).collect()
 }
 
+#[test]
+fn half_precision_is_exact_in_single() {
+    let held = held();
+    let rows_of = |name: &str| -> Vec<Vec<f64>> {
+        let rows = held[name].as_array().unwrap().iter();
+        rows.map(|row| row.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect())
+            .collect()
+    };
+    for (format, name, known) in [
+        (DataFormat::Npz, "half.npz", "half"),
+        (DataFormat::Safetensors, "half.safetensors", "half"),
+        (DataFormat::Safetensors, "brain.safetensors", "brain"),
+    ] {
+        let set = read(format, name, USUAL);
+        let found = rows(&set, &set.splits["train"]).into_iter();
+        let (found, labels): (Vec<Vec<f64>>, Vec<String>) =
+            found.map(|(row, label)| (row.into_iter().map(f64::from).collect(), label)).unzip();
+        assert_eq!(found, rows_of(known), "{name}");
+        assert_eq!(labels, (0..7).map(number).collect::<Vec<_>>(), "{name}");
+    }
+}
+
 fn number(at: usize) -> String {
     held()["labels"][at].to_string()
 }

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use indexmap::IndexMap;
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
-use crate::nn::torch_file::{Numbers, Tensor, TorchFile, from_half};
+use crate::nn::torch_file::{Numbers, Tensor, TorchFile};
 use crate::nn::weights::{WeightsError, from_little_endian};
 
 /// Weights by their names.
@@ -158,10 +159,8 @@ fn numbers(dtype: Dtype) -> Option<fn(&[u8]) -> Numbers> {
     Some(match dtype {
         Dtype::F32 => |data| Numbers::Float(from_little_endian(data)),
         Dtype::F64 => double,
-        Dtype::F16 => |data| float(data, |bytes| from_half(u16::from_le_bytes(bytes))),
-        Dtype::BF16 => {
-            |data| float(data, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-        }
+        Dtype::F16 => |data| float(data, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => |data| float(data, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         Dtype::I64 => |data| whole(data, i64::from_le_bytes),
         Dtype::I32 => |data| whole(data, |bytes| i64::from(i32::from_le_bytes(bytes))),
         Dtype::U32 => |data| whole(data, |bytes| i64::from(u32::from_le_bytes(bytes))),

@@ -19,7 +19,6 @@ mod value;
 
 use contents::{FileContents, StoragePlace};
 pub use error::TorchFileError;
-pub(crate) use storage::from_half;
 pub use storage::{Numbers, Tensor};
 
 /// A file of PyTorch's whose tensors are known by name and shape, and read one by one.

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::ops::Range;
 
+use half::{bf16, f16};
+
 use super::TorchFileError;
 use super::value::TensorView;
 
@@ -203,11 +205,11 @@ impl ElementType {
             })),
             Self::Float => Numbers::Float(gather(bytes, &places, f32::from_le_bytes)),
             Self::Half => {
-                Numbers::Float(gather(bytes, &places, |it| from_half(u16::from_le_bytes(it))))
+                Numbers::Float(gather(bytes, &places, |it| f16::from_le_bytes(it).to_f32()))
             }
-            Self::BFloat16 => Numbers::Float(gather(bytes, &places, |it| {
-                f32::from_bits(u32::from(u16::from_le_bytes(it)) << 16)
-            })),
+            Self::BFloat16 => {
+                Numbers::Float(gather(bytes, &places, |it| bf16::from_le_bytes(it).to_f32()))
+            }
             Self::Long => Numbers::Integer(gather(bytes, &places, i64::from_le_bytes)),
             Self::Int => {
                 Numbers::Integer(gather(bytes, &places, |it| i64::from(i32::from_le_bytes(it))))
@@ -234,21 +236,6 @@ impl ElementType {
             }
         };
         Ok(Tensor { shape: view.shape.clone(), values })
-    }
-}
-
-/// A half-precision number (IEEE 754 binary16).
-pub(crate) fn from_half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) =
-        (u32::from(bits >> 15) << 31, u32::from(bits >> 10 & 31), u32::from(bits & 1023));
-    match exponent {
-        0 => {
-            #[expect(clippy::cast_precision_loss, reason = "ten bits")]
-            let small = fraction as f32 / 16_777_216.0;
-            f32::from_bits(sign | small.to_bits())
-        }
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use indexmap::{IndexMap, IndexSet};
 use safetensors::tensor::{Dtype, SafeTensors};
 
@@ -318,6 +319,12 @@ impl NamedArray {
                 let data = view.data();
                 let values = match view.dtype() {
                     Dtype::F32 => Values::Singles(numbers(data, f32::from_le_bytes)),
+                    Dtype::F16 => {
+                        Values::Singles(numbers(data, |it| f16::from_le_bytes(it).into()))
+                    }
+                    Dtype::BF16 => {
+                        Values::Singles(numbers(data, |it| bf16::from_le_bytes(it).into()))
+                    }
                     Dtype::F64 => Values::Doubles(numbers(data, f64::from_le_bytes)),
                     Dtype::U8 => Values::Integers(data.iter().map(|it| i64::from(*it)).collect()),
                     Dtype::I32 => {
@@ -329,7 +336,7 @@ impl NamedArray {
                     Dtype::I64 => Values::Integers(numbers(data, i64::from_le_bytes)),
                     other => {
                         return Err(self.malformed(format!(
-                            "it is {other:?}; what is read are F32, F64, U8, I32, U32 and I64"
+                            "it is {other:?}; what is read are F16, BF16, F32, F64, U8, I32, U32 and I64"
                         )));
                     }
                 };
