@@ -8,6 +8,10 @@ use super::fingerprint::{self, Ingredient, Ingredients};
 use super::pipeline::{Pipeline, PlannedStage};
 use crate::config::Reference;
 use crate::digest::Recipe;
+use crate::stages::{Renamed, handed_on};
+
+/// The key of the images that a stage gives pseudo labels.
+const LABELLED: &str = "target";
 
 /// What the stages of a pipeline, or of a trial that ran, read.
 #[derive(Debug, Default)]
@@ -16,6 +20,8 @@ pub struct Lineage<'a> {
     stages: Vec<(&'a str, Vec<Link<'a>>)>,
     /// For stages that build what another one builds as well, the first of these.
     twins: HashMap<&'a str, &'a str>,
+    /// The stages that hand the images of their input on, with the splits that have another name there.
+    handed: HashMap<&'a str, Renamed>,
 }
 
 /// Something that a stage reads.
@@ -31,7 +37,7 @@ pub struct Link<'a> {
 
 impl<'a> FromIterator<(&'a str, Vec<Link<'a>>)> for Lineage<'a> {
     fn from_iter<I: IntoIterator<Item = (&'a str, Vec<Link<'a>>)>>(stages: I) -> Self {
-        Self { stages: stages.into_iter().collect(), twins: HashMap::new() }
+        Self { stages: stages.into_iter().collect(), ..Self::default() }
     }
 }
 
@@ -57,7 +63,17 @@ impl<'a> Lineage<'a> {
             let links: Vec<Link> = stage.inputs.iter().map(link).collect();
             (stage.name.as_str(), links)
         });
-        links.collect::<Self>().with_twins(recipes)
+        let handed = stages.iter().filter_map(|stage| {
+            let setting = |key: &str| serde_json::to_value(stage.settings.get(key)?).ok();
+            Some((stage.name.as_str(), handed_on(stage.stage.kind(), setting)?))
+        });
+        links.collect::<Self>().with_twins(recipes).with_handed(handed)
+    }
+
+    /// The same where these stages hand the images of their input on.
+    #[must_use]
+    pub fn with_handed(self, handed: impl IntoIterator<Item = (&'a str, Renamed)>) -> Self {
+        Self { handed: handed.into_iter().collect(), ..self }
     }
 
     /// The same where stages with the same thing in `built` build one thing.
@@ -93,13 +109,15 @@ impl<'a> Lineage<'a> {
         self.stages.iter().any(|(stage, _)| self.hides(stage, images, split))
     }
 
-    /// The stage whose target these images are of, as far as `stage` hands their labels on: its own target counts, or
-    /// that of any other stage where it has none.
+    /// The stage whose target these images are of, as far as `stage` hands their labels on: the targets of the stage and of
+    /// all that it is built from count, or those of any other stage where these have none.
     pub fn hidden_from(&self, stage: &str, images: &str, split: &str) -> Option<&'a str> {
-        let has_target = self.targets(stage).next().is_some();
+        let behind = self.behind(stage, |_, _| true);
+        let adapts = behind.iter().any(|it| self.targets(it).next().is_some());
         let all = self.stages.iter().map(|it| it.0);
-        let mut concerned = all.filter(|it| !has_target || *it == stage);
-        concerned.find(|it| self.hides(it, images, split))
+        let (own, others): (Vec<&str>, Vec<&str>) = all.partition(|it| *it == stage);
+        let mut concerned = own.into_iter().chain(others);
+        concerned.find(|it| (!adapts || behind.contains(it)) && self.hides(it, images, split))
     }
 
     /// Whether these images are of a target of `stage`.
@@ -111,37 +129,95 @@ impl<'a> Lineage<'a> {
     fn targets(&self, stage: &str) -> impl Iterator<Item = Link<'a>> {
         let links = self.stages.iter().find(|it| it.0 == stage).map(|it| it.1.clone());
         let is_target = |key: &str| {
-            ["method.target", "target", "inputs.target"].contains(&key)
+            ["method.target", LABELLED, "inputs.target"].contains(&key)
                 || key.starts_with("inputs.target_")
         };
         links.into_iter().flatten().filter(move |link| is_target(link.key))
     }
 
     /// Whether the split `split` of the stage `images` is of the domain that `stage` reads at `key`. A domain is
-    /// what its images come from beyond what the images come from that the model learned the classes of; or a
-    /// split, where both are of one data set.
+    /// what its images come from beyond what the images come from that the model learned the classes of; or, where both
+    /// come from the same data sets, the splits of these.
     pub fn is_of_domain(&self, stage: &str, key: &str, images: &str, split: &str) -> bool {
         let Some(target) = self.link(stage, key) else { return false };
         if self.origin(target.stage) == self.origin(images) && target.split == Some(split) {
             return true;
         }
-        let source = self.labelled(stage).map(|source| self.ancestors(source.stage));
-        let source = source.unwrap_or_default();
+        let labelled = self.labelled(stage);
+        let source = labelled.map(|source| self.ancestors(source.stage)).unwrap_or_default();
         let from = self.ancestors(images);
-        let target = self.ancestors(target.stage);
+        let behind = self.ancestors(target.stage);
+        if behind.iter().any(|it| !source.contains(it) && from.contains(it)) {
+            return true;
+        }
+        let Some((labelled, target_split)) = labelled.zip(target.split) else { return false };
+        let Some(source_split) = labelled.split else { return false };
+        let target = self.roots(target.stage, target_split);
+        if target.iter().any(|(stage, _)| !source.contains(stage)) {
+            return false;
+        }
+        let source = self.roots(labelled.stage, source_split);
+        let from = self.roots(images, split);
         target.iter().any(|it| !source.contains(it) && from.contains(it))
     }
 
+    /// The origins and splits that the images of a split are, through all stages that hand images on.
+    fn roots(&self, stage: &str, split: &str) -> HashSet<(&'a str, String)> {
+        let (mut seen, mut found) = (HashSet::new(), HashSet::new());
+        let mut left = vec![(stage, split.to_owned())];
+        while let Some((name, split)) = left.pop() {
+            let Some((stage, links)) = self.stages.iter().find(|it| it.0 == name) else { continue };
+            // A record that was written by hand may lead in a circle.
+            if !seen.insert((*stage, split.clone())) {
+                continue;
+            }
+            let at = |key: &str| links.iter().find(|it| it.key == key);
+            match (at(LABELLED), at("input"), self.handed.get(stage)) {
+                (Some(images), ..) => {
+                    left.push((images.stage, images.split.map_or(split, str::to_owned)));
+                }
+                (None, Some(input), Some(renamed)) => {
+                    let renamed = renamed.iter().find(|(name, _)| *name == split);
+                    let from = renamed.map_or_else(|| vec![split], |(_, from)| from.clone());
+                    left.extend(from.into_iter().map(|it| (input.stage, it)));
+                }
+                _ => {
+                    found.insert((self.origin(stage), split));
+                }
+            }
+        }
+        found
+    }
+
+    /// The stage that gave the images of `stage` pseudo labels, if their labels are such.
+    pub fn pseudo_labels(&self, stage: &str) -> Option<&'a str> {
+        let mut stage = stage;
+        for _ in &self.stages {
+            let (name, links) = self.stages.iter().find(|it| it.0 == stage)?;
+            if links.iter().any(|it| it.key == LABELLED) {
+                return Some(name);
+            }
+            self.handed.get(name)?;
+            stage = links.iter().find(|it| it.key == "input")?.stage;
+        }
+        None
+    }
+
     /// The labelled images that the model of a stage learned from: those of the stage itself, or of the
-    /// stage that its model comes from. `None` for a model that came in with its weights.
+    /// stage that its model comes from; behind pseudo labels, those of the model that gave them. `None` for a model that
+    /// came in with its weights.
     pub fn labelled(&self, stage: &str) -> Option<Link<'a>> {
         let mut stage = stage;
         // A record that was written by hand may lead in a circle.
         for _ in &self.stages {
-            if let Some(train) = self.link(stage, "train").or(self.link(stage, "inputs.source")) {
-                return Some(train);
-            }
-            stage = self.link(stage, "model").or(self.link(stage, "inputs.model"))?.stage;
+            let train = self.link(stage, "train").or(self.link(stage, "inputs.source"));
+            stage = match train {
+                Some(train) => match self.pseudo_labels(train.stage) {
+                    Some(labels) => labels,
+                    None => return Some(train),
+                },
+                None => self.link(stage, "model").or(self.link(stage, "inputs.model"))?.stage,
+            };
         }
         None
     }

@@ -116,13 +116,16 @@ impl Goal {
             }
         };
         let sees = match &rows {
-            // `target` rows are of images without labels.
+            // `target` rows are of images without labels, but for what goes by labels of validation.
             GoalRows::Training { split } => {
-                let input = stage.inputs.iter().find(|input| input.key == *split);
+                let by_validation = split == "target"
+                    && LabelFreeScore::named(&metric).is_some_and(LabelFreeScore::wants_held_out);
+                let key = if by_validation { "validate" } else { split };
+                let input = stage.inputs.iter().find(|input| input.key == key);
                 // `auto` takes what is scored for the target, also where no method adapts to it.
                 let of_scored = |images: &str, split: &str| {
                     let key = "target_scores.on";
-                    given.by == SelectBy::Auto
+                    (given.by == SelectBy::Auto || by_validation)
                         && lineage.is_of_domain(&stage.name, key, images, split)
                 };
                 input.is_some_and(|it| {
@@ -257,7 +260,7 @@ fn by_auto(
 }
 
 /// The scores of the target that a training measures.
-fn target_scores(stage: &PlannedStage) -> Vec<&str> {
+pub(super) fn target_scores(stage: &PlannedStage) -> Vec<&str> {
     (stage.settings.get("target_scores"))
         .and_then(|it| it.get("metrics")?.as_array())
         .map(|words| words.iter().filter_map(toml::Value::as_str).collect())

@@ -3,9 +3,11 @@
 //! may be recorded and must decide nothing.
 
 use super::domains::Lineage;
+use super::goal::target_scores;
 use super::pipeline::PlannedStage;
-use crate::config::{Diagnostic, Reference};
+use crate::config::{Diagnostic, Reference, Word as _};
 use crate::metrics::TrainingSplit;
+use crate::metrics::label_free::LabelFreeScore;
 use crate::stages::Product;
 
 /// Notes where labels of a target would leave the program or decide something, and marks what trainings validate on that is
@@ -61,6 +63,12 @@ const VALIDATE: &str = "validate";
 /// The key of the images that a training learns from.
 const TRAIN: &str = "train";
 
+/// The key of scores of a target.
+const TARGET_SCORES: &str = "target_scores";
+
+/// The key of the images that these are of.
+const SCORED: &str = "target_scores.on";
+
 /// The keys of what a training validates on that is of a target. Notes where such labels would decide something.
 fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnostic>) -> Vec<String> {
     let is_of_target = |input: &Reference| {
@@ -69,9 +77,16 @@ fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnosti
     };
     let at = |key: &str| stage.inputs.iter().find(|it| it.key == key);
     // Of a model that learns from labels of the target, an upper bound, everybody knows that it saw them.
-    let learns_them = || at(TRAIN).is_some_and(is_of_target);
+    let learns_them = || {
+        let labelled = at(TRAIN).filter(|it| lineage.pseudo_labels(&it.stage).is_none());
+        labelled.is_some_and(is_of_target)
+    };
+    let is_scored = |input: &Reference| {
+        let split = input.split.as_deref().unwrap_or_default();
+        lineage.is_of_domain(&stage.name, SCORED, &input.stage, split)
+    };
     if let (Some(first), Some(key)) = (at(VALIDATE), goes_by_validation(stage))
-        && is_of_target(first)
+        && (is_of_target(first) || key == TARGET_SCORES && is_scored(first))
         && !learns_them()
     {
         let message = format!("`{key}` would go by labels of the target domain");
@@ -86,13 +101,15 @@ fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnosti
     marked.map(|it| it.key.clone()).collect()
 }
 
-/// A setting by which validation decides something.
+/// A setting by which validation decides something, or enters a score that is said to need no labels of the target.
 fn goes_by_validation(stage: &PlannedStage) -> Option<&'static str> {
     let kind = stage.settings.get("schedule").and_then(|it| it.get("kind")?.as_str());
+    let has = |key: &&str| stage.settings.contains_key(*key);
     match kind {
         Some("reduce_on_plateau") => Some("schedule"),
-        _ => {
-            ["early_stopping", "keep_best"].into_iter().find(|it| stage.settings.contains_key(*it))
-        }
+        _ => ["early_stopping", "keep_best"].into_iter().find(has).or_else(|| {
+            let scored = target_scores(stage).into_iter().filter_map(LabelFreeScore::named);
+            scored.filter(|it| it.wants_held_out()).map(|_| TARGET_SCORES).next()
+        }),
     }
 }

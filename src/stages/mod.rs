@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::{Diagnostic, Keys, Noted, Reference};
 use crate::data::fetch::Fetcher;
@@ -92,6 +93,19 @@ pub const KINDS: &[Kind] = &[
     visualize::KIND,
     command::KIND,
 ];
+
+/// Splits of a stage that have images of other splits of its input than the one of their name, each with these.
+pub type Renamed = Vec<(String, Vec<String>)>;
+
+/// Of a stage that hands the images of its `input` on, such splits; `None` for one that makes images of its own. `setting`
+/// gives what is recorded of its settings.
+pub fn handed_on(kind: &str, setting: impl Fn(&str) -> Option<Value>) -> Option<Renamed> {
+    match kind {
+        _ if kind == normalize::KIND.name || kind == features::KIND.name => Some(Renamed::new()),
+        _ if kind == split::KIND.name => Some(split::handed_on(setting)),
+        _ => None,
+    }
+}
 
 /// What the `[pipeline]` table gives to every stage that does not say otherwise.
 #[derive(Debug, Clone, Copy)]

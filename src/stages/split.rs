@@ -7,7 +7,7 @@ use serde_json::json;
 use self::settings::{class_proportions, misfits, pool, pooled};
 use super::{
     Context, DatasetShape, Defaults, Described, Halt, Kind, Measures, Outcome, Problem, Product,
-    Stage,
+    Renamed, Stage,
 };
 use crate::config::diagnostic::suggest;
 use crate::config::node::{KeyValue, Node, Value};
@@ -234,6 +234,16 @@ fn held_out_name(keys: &mut Keys) -> Result<String, Noted> {
 
 fn held_out_evenly(keys: &mut Keys) -> Result<bool, Noted> {
     keys.boolean("stratified").or(true)
+}
+
+/// See [`super::handed_on`].
+pub(super) fn handed_on(setting: impl Fn(&str) -> Option<serde_json::Value>) -> Renamed {
+    let text = |key| Some(setting(key)?.as_str()?.to_owned());
+    let Some(from) = text("from") else { return Renamed::new() };
+    let pool = setting("pool").and_then(|it| serde_json::from_value::<Vec<String>>(it).ok());
+    let pooled = pool.unwrap_or_else(|| vec![from.clone()]);
+    let held = setting("holdout").and_then(|_| text("name"));
+    held.map(|held| (held, pooled.clone())).into_iter().chain([(from, pooled.clone())]).collect()
 }
 
 impl SplitStage {

@@ -303,3 +303,140 @@ fn a_second_stage_that_builds_the_target_is_the_target() {
     assert!(code == Some(2) && refused.contains("labels that selection must not see"), "{refused}");
     assert_eq!(by("\"source.valid\"").0, Some(0), "the source is another one");
 }
+
+/// Two moons and two targets that are turned, with what `more` adds.
+fn moons(more: &str) -> String {
+    let set = |name: &str, angle: u32, seed: u32| {
+        format!(
+            "[stages.{name}]\nkind = \"synthesize\"\nrecipe = \"two-moons\"\nsamples = 40\nangle = {angle}.0\nseed = {seed}\n\n"
+        )
+    };
+    let shown = "[stages.shown]\nkind = \"normalize\"\ninput = \"target\"\n\n";
+    let net = "[stages.net]\nkind = \"pretrain\"\ntrain = \"source\"\nmodel = { layers = [8, \"relu\"] }\nepochs = 1\n\n";
+    let head = "[pipeline]\nname = \"p\"\n\n";
+    [head, &set("source", 0, 0), &set("target", 30, 1), &set("second", 60, 2), shown, net, more]
+        .concat()
+}
+
+/// What `check` says of a stage `tuned` with these lines, after `more`.
+fn checked(root: &Path, more: &str, lines: &str) -> String {
+    let stage = format!(
+        "{more}\n[stages.tuned]\nkind = \"finetune\"\nmodel = \"net\"\nepochs = 2\n{lines}\n"
+    );
+    fs::write(root.join("p.toml"), moons(&stage)).unwrap();
+    let (code, said) = said(root, &["check", "p.toml"]);
+    assert_eq!(code, Some(if said.is_empty() { 0 } else { 2 }), "{said}");
+    said
+}
+
+#[test]
+fn labels_of_a_target_do_not_decide_by_way_of_pseudo_labels_or_of_an_earlier_adaptation() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    let labels = "[stages.labels]\nkind = \"pseudo_label\"\nmodel = \"net\"\ntarget = \"target\"\n\n\
+                  [stages.resized]\nkind = \"normalize\"\ninput = \"labels\"\n";
+    let dann = "method = { kind = \"dann\", target = \"target\" }\n";
+    for train in ["labels", "resized"] {
+        for method in ["", dann] {
+            let decides = |validate: &str| {
+                let lines = format!(
+                    "train = \"{train}\"\nvalidate = \"{validate}\"\nkeep_best = \"loss\"\n{method}"
+                );
+                checked(root, labels, &lines)
+            };
+            let refused = decides("shown.test");
+            let why = "`keep_best` would go by labels of the target domain";
+            assert!(refused.contains(why), "{train} {method}: {refused}");
+            assert_eq!(decides("source.test"), "", "{train} {method}");
+        }
+    }
+    let first = "[stages.first]\nkind = \"finetune\"\nmodel = \"net\"\ntrain = \"source\"\nepochs = 1\n\
+                 method = { kind = \"dann\", target = \"target\" }\n";
+    let lines = "train = \"source\"\nvalidate = \"target.test\"\nkeep_best = \"loss\"\n\
+                 method = { kind = \"dann\", target = \"second\" }\n";
+    // Beside another adaptation its target is nothing to this one, which goes on from `net`.
+    assert_eq!(checked(root, first, lines), "");
+    let behind = moons(&format!(
+        "{first}\n[stages.tuned]\nlike = \"first\"\nmodel = \"first\"\nvalidate = \"target.test\"\n\
+         keep_best = \"loss\"\nmethod = {{ kind = \"dann\", target = \"second\" }}\n"
+    ));
+    fs::write(root.join("p.toml"), behind).unwrap();
+    let (code, refused) = said(root, &["check", "p.toml"]);
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("`keep_best` would go by labels of the target domain"), "{refused}");
+}
+
+#[test]
+fn scores_without_labels_do_not_go_by_a_validation_of_the_target() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    let scored = |validate: &str, metric: &str, method: &str| {
+        let lines = format!(
+            "train = \"source\"\nvalidate = \"{validate}\"\n{method}\n\
+             target_scores = {{ on = \"target\", metrics = [\"{metric}\"] }}\n"
+        );
+        checked(root, "", &lines)
+    };
+    for method in ["method = { kind = \"dann\", target = \"target\" }", ""] {
+        for metric in ["atc", "dev", "iwv"] {
+            let refused = scored("shown.test", metric, method);
+            let why = "`target_scores` would go by labels of the target domain";
+            assert!(refused.contains(why), "{metric} {method}: {refused}");
+            assert_eq!(scored("source.test", metric, method), "", "{metric} {method}");
+        }
+        assert_eq!(scored("shown.test", "entropy", method), "", "it looks at no label");
+    }
+}
+
+#[test]
+fn domains_that_are_splits_of_one_data_set_are_followed_through_its_stages() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    let rows: String = (0..24)
+        .map(|row| {
+            let group = ["amazon", "webcam", "dslr"][row % 3];
+            format!("{row},{},{group},{}\n", row % 5, row % 2)
+        })
+        .collect();
+    fs::write(root.join("office.csv"), format!("a,b,domain,label\n{rows}")).unwrap();
+    let decides = |train: &str, target: &str, validate: &str| {
+        let text = format!(
+            "[pipeline]\nname = \"p\"\n\n\
+             [stages.office]\nkind = \"download\"\nsource = \"file:office.csv\"\nformat = \"csv\"\ngroups = \"domain\"\n\n\
+             [stages.a]\nkind = \"normalize\"\ninput = \"office\"\n\n\
+             [stages.b]\nkind = \"normalize\"\ninput = \"office\"\nmean = 1.0\nstd = 2.0\n\n\
+             [stages.held]\nkind = \"split\"\ninput = \"a\"\nfrom = \"webcam\"\nholdout = 0.5\nname = \"webcam_test\"\n\n\
+             [stages.own]\nkind = \"split\"\ninput = \"a\"\nfrom = \"amazon\"\nholdout = 0.5\nname = \"amazon_test\"\n\n\
+             [stages.pooled]\nkind = \"split\"\ninput = \"office\"\nfrom = \"dslr\"\npool = [\"dslr\", \"webcam\"]\n\n\
+             [stages.adapted]\nkind = \"finetune\"\nmodel = {{ layers = [4, \"relu\"] }}\ntrain = \"{train}\"\n\
+             validate = \"{validate}\"\nepochs = 1\nkeep_best = \"loss\"\n\
+             method = {{ kind = \"dann\", target = \"{target}\" }}\n"
+        );
+        fs::write(root.join("p.toml"), text).unwrap();
+        said(root, &["check", "p.toml"])
+    };
+    let hidden = [
+        ["a.amazon", "a.webcam", "b.webcam"],
+        ["a.amazon", "a.webcam", "held.webcam_test"],
+        ["a.amazon", "held.webcam", "held.webcam_test"],
+        ["a.amazon", "held.webcam_test", "office.webcam"],
+        ["a.amazon", "b.webcam", "a.webcam"],
+        ["a.amazon", "b.webcam", "pooled.dslr"],
+        ["a.amazon", "pooled.dslr", "a.webcam"],
+    ];
+    for [train, target, validate] in hidden {
+        let (code, said) = decides(train, target, validate);
+        assert_eq!(code, Some(2), "{train} {target} {validate}: {said}");
+        assert!(said.contains("would go by labels of the target domain"), "{said}");
+    }
+    let open = [
+        ["a.amazon", "a.webcam", "own.amazon_test"],
+        ["own.amazon", "held.webcam", "own.amazon_test"],
+        ["a.amazon", "a.webcam", "a.dslr"],
+        ["a.amazon", "b.webcam", "office.amazon"],
+    ];
+    for [train, target, validate] in open {
+        let (code, said) = decides(train, target, validate);
+        assert_eq!(code, Some(0), "{train} {target} {validate}: {said}");
+    }
+}

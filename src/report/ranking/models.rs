@@ -17,6 +17,7 @@ use crate::report::error::Error;
 use crate::report::finished::FinishedRun;
 use crate::report::record::StageRecord;
 use crate::report::trial_score::TrialScore;
+use crate::stages::handed_on;
 
 /// The keys of the target of a training: the images that it scores without their labels, or those that its method
 /// adapts to.
@@ -263,7 +264,10 @@ fn lineage(stages: &[StageRecord]) -> Lineage<'_> {
         (stage.name.as_str(), links.collect::<Vec<Link>>())
     });
     let built = stages.iter().filter_map(|it| Some((it.name.as_str(), it.fingerprint?)));
-    all.collect::<Lineage>().with_twins(built)
+    let handed = stages.iter().filter_map(|it| {
+        Some((it.name.as_str(), handed_on(&it.kind, |key| it.settings.get(key).cloned())?))
+    });
+    all.collect::<Lineage>().with_twins(built).with_handed(handed)
 }
 
 /// Whether a stage scores models by something that needs no labels.
@@ -276,7 +280,7 @@ fn is_set(stage: &StageRecord, key: &str) -> bool {
 }
 
 /// What a training measured of a model that needs no labels of the target. The accuracy on a `validate` of the
-/// target does.
+/// target does, and what is computed with that.
 fn values(
     stage: &StageRecord,
     is_target: impl Fn(&str, &str) -> bool,
@@ -286,13 +290,14 @@ fn values(
         TrainingRow::of_model(rows, split.word(), metric, None)
     };
     let validate = stage.inputs.iter().find(|input| input.key == "validate");
-    let validate = validate.filter(|it| {
+    let is_honest = validate.is_some_and(|it| {
         let split = it.split.as_deref().unwrap_or_default();
         !is_target(&it.stage, split)
     });
-    let accuracy = validate.and_then(|_| of_model(TrainingSplit::Validate, "accuracy"));
+    let accuracy = of_model(TrainingSplit::Validate, "accuracy").filter(|_| is_honest);
     let accuracy = accuracy.map(|value| (RankedBy::SourceAccuracy, value));
-    let scores = stage.target_scores().into_iter().filter_map(|score| {
+    let scores = stage.target_scores().into_iter();
+    let scores = scores.filter(|it| is_honest || !it.wants_held_out()).filter_map(|score| {
         let value = of_model(TrainingSplit::Target, score.word())?;
         Some((RankedBy::LabelFree(score), value))
     });
