@@ -18,10 +18,10 @@ use crate::store::Store;
 
 /// Prints the resolved pipeline as TOML, or the layers of a model.
 pub fn run(args: &ShowArgs) -> Result<ExitCode, Error> {
-    let pipeline = resolve::load(&args.file.file, &args.file.set).map_err(Box::new)?;
+    let (file, sets) = (&args.file.file, &args.file.set);
     let text = match &args.model {
-        Some(stage) => model(pipeline, stage, &args.store)?,
-        None => print::to_toml(&pipeline.resolved),
+        Some(stage) => model(resolve::load(file, sets).map_err(Box::new)?, stage, &args.store)?,
+        None => print::to_toml(&resolve::shown(file, sets).map_err(Box::new)?),
     };
     super::print(text)?;
     Ok(ExitCode::SUCCESS)

@@ -29,6 +29,18 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
     load_with(path, sets, KINDS)
 }
 
+/// The resolved form of the file at `path` with the `--set` arguments `sets`, which is a file of the same trials: what the
+/// axes of its sweep change stays as it is written, as the defaults of one trial may not be those of another.
+///
+/// # Errors
+/// Every problem of the file.
+pub fn shown(path: &Path, sets: &[String]) -> Result<toml::Table, Report> {
+    let file = PipelineFile::open(path, sets)?;
+    let Resolution { pipeline, whole, problems } =
+        resolve(path, &file.sources, (&file.root, &[]), KINDS, false);
+    pipeline.map(|_| whole).map_err(|_| report(path, file.sources, problems))
+}
+
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
     PipelineFile::open(path, sets)?.pipeline(path, kinds)
 }

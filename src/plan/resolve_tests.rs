@@ -1,5 +1,6 @@
 //! What a user sees of a wrong file, with stage kinds of the tests' own.
 
+use std::fs;
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{Keys, Wants, words};
 use crate::plan::kept::KeptPipeline;
+use crate::plan::pipeline::PlannedStage;
 use crate::plan::print;
 use crate::plan::table_spec::TableSpec;
 use crate::plan::trial::Trial;
@@ -321,6 +323,43 @@ fn a_sweep_gives_every_trial_with_the_last_axis_fastest() {
         let text = print::to_toml(&trial.pipeline.resolved);
         assert_eq!(good(&text, &[]).resolved, trial.pipeline.resolved);
     }
+}
+
+/// The settings and inputs of every stage of every trial in the file at `path`.
+fn of_trials(path: &Path) -> Vec<Vec<String>> {
+    let all = crate::plan::trials::load(path, &[]).unwrap_or_else(|report| panic!("{report}"));
+    let stage = |it: &PlannedStage| format!("{} {:?} {:?}", it.name, it.settings, texts(it));
+    let trial = |it: &Trial| it.pipeline.stages.iter().map(stage).collect();
+    all.trials.iter().map(trial).collect()
+}
+
+fn texts(stage: &PlannedStage) -> Vec<String> {
+    stage.inputs.iter().map(crate::config::Reference::text).collect()
+}
+
+#[test]
+fn what_is_shown_of_a_sweep_is_a_file_of_the_same_trials() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let files = fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let shipped: Vec<PathBuf> =
+        files.filter(|it| it.extension().is_some_and(|it| it == "toml")).collect();
+    assert!(shipped.len() > 10);
+    let own = |axes: &str| {
+        held(format!(
+            "[pipeline]\nname = \"p\"\n\n[stages.digits]\nkind = \"download\"\ndataset = \"mnist-10k\"\n\n\
+             [stages.net]\nkind = \"pretrain\"\ntrain = \"digits\"\nmodel = \"lenet\"\nepochs = 1\n\
+             optimizer = {{ lr = 0.01 }}\n\n[sweep]\naxes = {{ {axes} }}\n"
+        ))
+    };
+    let kinds = own("\"stages.net.optimizer.kind\" = [\"adam\", \"adamw\", \"sgd\"]");
+    let seeds = own("\"pipeline.seed\" = [0, 1, 2]");
+    for path in shipped.iter().chain([&kinds.path, &seeds.path]) {
+        let shown = print::to_toml(&shown(path, &[]).unwrap_or_else(|report| panic!("{report}")));
+        let again = held(shown);
+        assert_eq!(of_trials(&again.path), of_trials(path), "{}", path.display());
+    }
+    let trials = of_trials(&kinds.path);
+    assert!(trials[0] != trials[1] && trials[1] != trials[2], "the defaults differ");
 }
 
 #[test]
