@@ -108,8 +108,10 @@ impl Goal {
                     .help("name a training stage with `validate` and `target_scores`"));
             }
             (Measures::Nothing, _) => {
-                let message =
-                    format!("`sweep.select.stage` names `{}`, which measures nothing", stage.name);
+                let message = format!(
+                    "`sweep.select.stage` names `{}`, which neither trains nor evaluates",
+                    stage.name
+                );
                 let label = format!("a `{}` stage", stage.stage.kind());
                 return Err(Diagnostic::at(given.stage_span, message, label)
                     .help("name a stage that trains or evaluates"));

@@ -481,7 +481,10 @@ fn sweeps_that_contradict_themselves_are_explained() {
             "there is nothing to draw",
         ),
         (format!("{listed}[sweep.select]\nstage = 'nett'\nby = 'x'\n"), "did you mean `net`"),
-        (format!("{listed}[sweep.select]\nstage = 'mnist'\nby = 'x'\n"), "measures nothing"),
+        (
+            format!("{listed}[sweep.select]\nstage = 'mnist'\nby = 'x'\n"),
+            "neither trains nor evaluates",
+        ),
         (format!("{listed}[sweep.select]\nstage = 'net'\nby = 'x'\n"), "expected `split.metric`"),
         (
             format!("{listed}[sweep.select]\nstage = 'net'\nby = 'target.snd'\n"),
