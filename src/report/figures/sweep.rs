@@ -98,17 +98,15 @@ fn put(found: &mut ValuesByName, run: &MeasuredRun, name: String, trial: usize, 
     values[trial] = Some(value).filter(|it| it.is_finite());
 }
 
-/// The last validation accuracies, for sweeps without scores.
+/// The validation accuracies of the models that trainings gave, for sweeps without scores.
 fn validation(run: &MeasuredRun) -> ValuesByName {
     let mut found = ValuesByName::new();
+    let split = TrainingSplit::Validate;
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
-            let accuracy = |row: &&TrainingRow| {
-                row.split == TrainingSplit::Validate && row.metric == "accuracy"
-            };
-            if let Some(row) = run.training(trial, stage).iter().rfind(accuracy) {
-                let name = format!("{stage} validation accuracy");
-                put(&mut found, run, name, trial, row.value);
+            let rows = run.training(trial, stage);
+            if let Some(value) = TrainingRow::of_model(rows, split.word(), "accuracy", None) {
+                put(&mut found, run, format!("{stage} validation accuracy"), trial, value);
             }
         }
     }
