@@ -484,3 +484,25 @@ fn the_distance_of_domains_does_not_go_by_the_order_of_rows() {
         assert!(distance.abs() < 0.6, "{stage}: {distance}");
     }
 }
+
+#[test]
+fn labels_of_a_table_that_only_have_the_same_number_are_classes_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    put(root, "t.csv", "0.5,1,1e1\n0.25,2,10\n0.75,3,010\n");
+    put(
+        root,
+        "p.toml",
+        "[pipeline]\nname = \"p\"\n[stages.t]\nkind = \"download\"\nsource = \"file:t.csv\"\nformat = \"csv\"\n",
+    );
+    let said = run(root, "p.toml");
+    assert!(said.contains("3 train rows of 2 features, 3 classes"), "{said}");
+    let descriptions: Vec<PathBuf> = files(&root.join(".runner/artifacts"))
+        .into_iter()
+        .filter(|it| it.ends_with("dataset.json"))
+        .collect();
+    let [description] = descriptions.as_slice() else { panic!("{descriptions:?}") };
+    let description: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(description).unwrap()).unwrap();
+    assert_eq!(description["classes"], serde_json::json!(["010", "10", "1e1"]));
+}
