@@ -26,10 +26,17 @@ pub fn pass_order(seed: u64, purpose: &str, (epoch, pass): (u64, u64), count: us
     order
 }
 
-/// `most` of `count` images drawn for a `purpose`, or all where there are no more; in rising order.
-pub fn drawn(seed: u64, purpose: &str, count: usize, most: usize) -> Vec<usize> {
+/// `most` of `count` images drawn for a `purpose`, or all where there are no more; in the order of the draw,
+/// so that the first of them are drawn at random as well.
+pub fn shuffled(seed: u64, purpose: &str, count: usize, most: usize) -> Vec<usize> {
     let mut indices = epoch_order(seed, purpose, 0, count);
     indices.truncate(most);
+    indices
+}
+
+/// The same as [`shuffled`], in rising order.
+pub fn drawn(seed: u64, purpose: &str, count: usize, most: usize) -> Vec<usize> {
+    let mut indices = shuffled(seed, purpose, count, most);
     indices.sort_unstable();
     indices
 }
@@ -206,6 +213,10 @@ mod tests {
         assert!(few.len() == 10 && few.is_sorted_by(|a, b| a < b), "{few:?}");
         assert_ne!(few, drawn(1, "points", 50, 10));
         assert_eq!(drawn(0, "points", 3, 10), [0, 1, 2]);
+        let mut mixed = shuffled(0, "points", 50, 10);
+        assert!(!mixed.is_sorted(), "{mixed:?}");
+        mixed.sort_unstable();
+        assert_eq!(mixed, few);
     }
 
     #[test]

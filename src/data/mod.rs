@@ -12,7 +12,7 @@ pub mod corrupt;
 pub mod crop;
 mod dataset;
 pub mod dead_leaves;
-mod disk;
+pub mod disk;
 mod error;
 pub mod fetch;
 pub mod glyphs;

@@ -15,6 +15,8 @@ use crate::config::{Word as _, words};
 /// Name of the description in the folder of predictions.
 pub const DESCRIPTION: &str = "predictions.json";
 const VALUES: &str = "predictions.safetensors";
+/// The files that predictions are, their description first.
+pub const FILES: [&str; 2] = [DESCRIPTION, VALUES];
 const FORMAT: u32 = 1;
 
 words! {

@@ -8,7 +8,9 @@ use super::logistic::Logistic;
 /// chance may bring it below 0, at worst to -2.
 ///
 /// Both domains give as many rows of `width` features, those of the longer one at the end being left out;
-/// every other row is trained on. 0 where that leaves no row.
+/// every other row is trained on. The rows must therefore come in an order that has nothing to do with
+/// what they are, as those of a random draw do: of rows in the order of their classes, the longer domain
+/// would lose whole classes. 0 where no row is left.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 pub fn proxy_a_distance(source: &[f32], target: &[f32], width: usize) -> f64 {
     let count = source.len().min(target.len()) / width / 2 * 2;

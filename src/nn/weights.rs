@@ -16,6 +16,8 @@ use super::torch_file::TorchFileError;
 
 const DESCRIPTION: &str = "model.json";
 const WEIGHTS: &str = "weights.safetensors";
+/// The files that a model is, its description first.
+pub const FILES: [&str; 2] = [DESCRIPTION, WEIGHTS];
 const VERSION: u32 = 2;
 /// More classes than this are damage: a pipeline file may not ask for more.
 const MOST_CLASSES: usize = 1_000_000;

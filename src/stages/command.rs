@@ -316,9 +316,11 @@ impl Stage for Command {
         KIND.name
     }
 
-    /// What a program is handed and how its output is read; the program itself is among the settings.
+    /// What a program is handed and how its output is read; the program itself is among the settings. An input of which a
+    /// split is named is a data set; any other one may be a model, with which fewer files are handed over than before.
     fn revision(&self) -> u32 {
-        1
+        let are_data = self.inputs.iter().all(|input| input.reference.split.is_some());
+        if are_data { 1 } else { 2 }
     }
 
     fn external(&self, known: &Known, home: &Path) -> Result<Option<String>, Halt> {

@@ -168,9 +168,7 @@ impl Stage for Download {
     fn revision(&self) -> u32 {
         match self {
             Self::Known(_) => 1,
-            // Which files count as images, how folders, lists and archives are laid out, and what labels
-            // that count from 1 stand for.
-            Self::Own(_) => 2,
+            Self::Own(own) => own.revision(),
             Self::Weights(weights) => weights.revision(),
         }
     }

@@ -190,8 +190,9 @@ impl Stage for Evaluate {
         KIND.name
     }
 
+    /// The order of the images that the distance of domains is measured on moves nothing else.
     fn revision(&self) -> u32 {
-        5
+        if self.proxy_a_distance { 6 } else { 5 }
     }
 
     fn describe(&self, inputs: &Described) -> Result<Product, Vec<Problem>> {

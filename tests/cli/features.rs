@@ -432,3 +432,77 @@ fn the_shipped_moons_run_and_their_boundary_is_a_picture() {
         }
     }
 }
+
+/// Points of three classes, `per_class` of each, the classes one after the other: a table with the label last.
+fn in_class_order(per_class: usize, seed: u64) -> String {
+    let mut state = seed;
+    let mut uniform = || {
+        // Knuth's MMIX generator.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from(u32::try_from(state >> 32).unwrap()) / f64::from(u32::MAX)
+    };
+    let mut text = String::new();
+    for (class, (x, y)) in [(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)].into_iter().enumerate() {
+        for _ in 0..per_class {
+            text += &format!("{},{},{class}\n", x + uniform(), y + uniform());
+        }
+    }
+    text
+}
+
+/// Two draws of one distribution are no domains that could be told apart, whatever their sizes and however their rows lie.
+#[test]
+fn the_distance_of_domains_does_not_go_by_the_order_of_rows() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    put(root, "large.csv", &in_class_order(200, 1));
+    put(root, "small.csv", &in_class_order(66, 2));
+    let table = |name: &str| {
+        format!(
+            "[stages.{name}]\nkind = \"download\"\nsource = \"file:{name}.csv\"\nformat = \"csv\"\n"
+        )
+    };
+    let file = format!(
+        "[pipeline]\nname = \"p\"\n{}{}\
+         [stages.net]\nkind = \"pretrain\"\ntrain = \"large\"\nmodel = {{ layers = [8, \"relu\"] }}\n\
+         epochs = 1\nbatch_size = 16\n\
+         [stages.score]\nkind = \"evaluate\"\nmodels = [\"net\"]\n\
+         on = [\"large.train\", \"small.train\"]\nproxy_a_distance = true\n\
+         [stages.turned]\nkind = \"evaluate\"\nmodels = [\"net\"]\n\
+         on = [\"small.train\", \"large.train\"]\nproxy_a_distance = true\n",
+        table("large"),
+        table("small"),
+    );
+    put(root, "p.toml", &file);
+    run(root, "p.toml");
+    for stage in ["score", "turned"] {
+        let scores = rows(&latest(root, "p").join(format!("{stage}.csv")));
+        let row = scores.iter().find(|row| row[2] == "proxy_a_distance").unwrap();
+        let distance: f64 = row[3].parse().unwrap();
+        // Twice the error of chance on 198 rows that were held out is a standard deviation of 0.14.
+        assert!(distance.abs() < 0.6, "{stage}: {distance}");
+    }
+}
+
+#[test]
+fn labels_of_a_table_that_only_have_the_same_number_are_classes_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    put(root, "t.csv", "0.5,1,1e1\n0.25,2,10\n0.75,3,010\n");
+    put(
+        root,
+        "p.toml",
+        "[pipeline]\nname = \"p\"\n[stages.t]\nkind = \"download\"\nsource = \"file:t.csv\"\nformat = \"csv\"\n",
+    );
+    let said = run(root, "p.toml");
+    assert!(said.contains("3 train rows of 2 features, 3 classes"), "{said}");
+    let descriptions: Vec<PathBuf> = files(&root.join(".runner/artifacts"))
+        .into_iter()
+        .filter(|it| it.ends_with("dataset.json"))
+        .collect();
+    let [description] = descriptions.as_slice() else { panic!("{descriptions:?}") };
+    let description: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(description).unwrap()).unwrap();
+    assert_eq!(description["classes"], serde_json::json!(["010", "10", "1e1"]));
+}

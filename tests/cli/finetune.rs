@@ -189,6 +189,7 @@ fn training_stops_early_and_keeps_its_best_epoch() {
         ],
     );
     assert!(said.contains("validation got no better"), "{said}");
+    assert!(said.contains(" epochs, the weights of epoch "), "{said}");
     let rows = fs::read_to_string(root.join("results/photos/latest/net.csv")).unwrap();
     let losses: Vec<(usize, f64)> = rows
         .lines()

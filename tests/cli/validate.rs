@@ -122,6 +122,27 @@ fn the_first_split_decides_and_further_ones_are_recorded_under_names_that_say_so
     assert_eq!(verified.status.code(), Some(0), "{}", text(&verified.stderr));
 }
 
+/// The accuracies on the target that a training recorded do not reach a program that gets its model.
+#[test]
+fn what_was_recorded_of_the_target_is_not_handed_to_a_program() {
+    let root = TempDir::new().unwrap();
+    let root = root.path();
+    data(root);
+    let peek = "
+[stages.peek]
+kind = \"command\"
+command = \"(echo split,metric,value; ls {input.model} | sed 's/.*/all,&,1/') > {out}/metrics.csv\"
+inputs = { model = \"adapted\" }
+output = \"metrics\"
+";
+    fs::write(root.join("p.toml"), format!("{PIPELINE}{peek}")).unwrap();
+    let (code, said) = said(root, &["run", "p.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!rows(&csv(root), "oracle.target.test").is_empty());
+    let seen = fs::read_to_string(root.join("results/p/latest/peek.csv")).unwrap();
+    assert_eq!(seen, "split,metric,value\nall,model.json,1\nall,weights.safetensors,1\n");
+}
+
 #[test]
 fn one_split_in_brackets_is_the_same_as_without_them() {
     let root = TempDir::new().unwrap();

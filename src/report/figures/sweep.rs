@@ -1,5 +1,8 @@
 //! The pictures of a sweep: scores against each axis, heat maps for pairs of axes, and parallel coordinates.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+
 use indexmap::IndexMap;
 
 use super::figure::{Figure, Topic, spread};
@@ -64,18 +67,19 @@ pub(super) fn figures(run: &MeasuredRun) -> Vec<Figure> {
 /// The one that depends most on settings other than seeds comes first.
 fn responses(run: &MeasuredRun) -> Vec<Response> {
     let metric = run.metric();
-    let mut found = ValuesByName::new();
+    let mut by_stage = IndexMap::new();
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
             for row in run.scores(trial, stage).iter().filter(|row| row.metric == metric) {
-                let name = format!("{} on {}", row.model, row.dataset);
-                put(&mut found, run, name, trial, row.value);
+                let name = (format!("{} on {}", row.model, row.dataset), stage.as_str());
+                put(&mut by_stage, run, name, trial, row.value);
             }
         }
         if let Some(value) = run.trials[trial].objective {
-            put(&mut found, run, OBJECTIVE.into(), trial, value);
+            put(&mut by_stage, run, (OBJECTIVE.into(), ""), trial, value);
         }
     }
+    let mut found = by_name(&by_stage);
     if found.is_empty() {
         found = validation(run);
     }
@@ -93,22 +97,51 @@ fn responses(run: &MeasuredRun) -> Vec<Response> {
 
 type ValuesByName = IndexMap<String, Vec<Option<f64>>>;
 
-fn put(found: &mut ValuesByName, run: &MeasuredRun, name: String, trial: usize, value: f64) {
+/// The values of the trials by name. Stages that give the same scores are one; where they differ, as `ensv` does that
+/// is relative to a stage's `models`, the name says which stage it is.
+fn by_name(by_stage: &IndexMap<(String, &str), Vec<Option<f64>>>) -> ValuesByName {
+    let differ = |one: &[Option<f64>], other: &[Option<f64>]| {
+        one.iter().zip(other).any(|(one, other)| one.is_some() && other.is_some() && one != other)
+    };
+    let several: HashSet<&str> = by_stage
+        .iter()
+        .filter(|((name, _), values)| {
+            by_stage.iter().any(|((other, _), others)| name == other && differ(values, others))
+        })
+        .map(|((name, _), _)| name.as_str())
+        .collect();
+    let mut found = ValuesByName::new();
+    for ((name, stage), values) in by_stage {
+        let name = match several.contains(name.as_str()) {
+            true => format!("{name} ({stage})"),
+            false => name.clone(),
+        };
+        let known = found.entry(name).or_insert_with(|| vec![None; values.len()]);
+        known.iter_mut().zip(values).for_each(|(known, value)| *known = known.or(*value));
+    }
+    found
+}
+
+fn put<Name: Hash + Eq>(
+    found: &mut IndexMap<Name, Vec<Option<f64>>>,
+    run: &MeasuredRun,
+    name: Name,
+    trial: usize,
+    value: f64,
+) {
     let values = found.entry(name).or_insert_with(|| vec![None; run.trials.len()]);
     values[trial] = Some(value).filter(|it| it.is_finite());
 }
 
-/// The last validation accuracies, for sweeps without scores.
+/// The validation accuracies of the models that trainings gave, for sweeps without scores.
 fn validation(run: &MeasuredRun) -> ValuesByName {
     let mut found = ValuesByName::new();
+    let split = TrainingSplit::Validate;
     for trial in 0..run.trials.len() {
         for (stage, _) in &run.stages {
-            let accuracy = |row: &&TrainingRow| {
-                row.split == TrainingSplit::Validate && row.metric == "accuracy"
-            };
-            if let Some(row) = run.training(trial, stage).iter().rfind(accuracy) {
-                let name = format!("{stage} validation accuracy");
-                put(&mut found, run, name, trial, row.value);
+            let rows = run.training(trial, stage);
+            if let Some(value) = TrainingRow::of_model(rows, split.word(), "accuracy", None) {
+                put(&mut found, run, format!("{stage} validation accuracy"), trial, value);
             }
         }
     }
@@ -248,5 +281,28 @@ fn parallel(run: &MeasuredRun, axes: &[usize], responses: &[Response]) -> Figure
         ),
         rows: CsvRows { header: header.collect(), rows: rows.collect() },
         shape: Shape::Parallel,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_that_score_a_model_differently_are_told_apart_and_others_are_one() {
+        let all = [
+            (("a on x", "first"), vec![Some(0.5), None, Some(0.75)]),
+            (("b on x", "first"), vec![Some(0.25), Some(0.5), None]),
+            (("a on x", "second"), vec![Some(0.5), Some(0.125), None]),
+            (("b on x", "second"), vec![Some(0.25), Some(0.75), None]),
+        ];
+        let all = all.map(|((name, stage), values)| ((name.to_owned(), stage), values));
+        let found: Vec<_> = by_name(&all.into_iter().collect()).into_iter().collect();
+        let expected = [
+            ("a on x", vec![Some(0.5), Some(0.125), Some(0.75)]),
+            ("b on x (first)", vec![Some(0.25), Some(0.5), None]),
+            ("b on x (second)", vec![Some(0.25), Some(0.75), None]),
+        ];
+        assert_eq!(found, expected.map(|(name, values)| (name.to_owned(), values)));
     }
 }

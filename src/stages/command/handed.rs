@@ -3,7 +3,9 @@
 //! A data set is `meta.json` and a folder for each split: `images.npy` (uint8, `[N, H, W, C]`; of images that differ in
 //! size, `pixels.npy`, uint8, `[total, C]`, an image after the other, and `sizes.npy`, int64, `[N, 2]`) and `labels.npy`
 //! (int64, `[N]`). A data set of features has `features.npy` (float32, `[N, D]`) in place of images, and `meta.json` says
-//! `"features": true`. Anything else is the files of its artifact.
+//! `"features": true`. A model is its description and its weights, and predictions are theirs and the scores: what its stage
+//! measured stays behind, because a training may have recorded how accurate it is on a target. Anything else, which is what
+//! a program wrote or what was made with labels anyway, is the files of its artifact.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +13,8 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::data::npy::{self, NumberKind};
-use crate::data::{DataError, Dataset, DatasetOutline, Sizes, Split};
+use crate::data::{DataError, Dataset, Sizes, Split, disk, predictions};
+use crate::nn::weights;
 
 /// Files of an artifact that are about how it was built, and not what it is.
 const OF_THE_STORE: [&str; 3] = ["manifest.json", "outcome.json", "timings.csv"];
@@ -25,8 +28,14 @@ pub(super) fn write(
     to: &Path,
 ) -> Result<(), DataError> {
     fs::create_dir_all(to).map_err(|error| DataError::io(to, error))?;
-    if DatasetOutline::read(from).is_ok() {
+    // By what is there, not by whether it can be read: a data set that is damaged is an error, and never copied with its labels.
+    if from.join(disk::DESCRIPTION).exists() {
         return dataset(&Dataset::open(from)?, split, labels, to);
+    }
+    for files in [weights::FILES, predictions::FILES] {
+        if from.join(files[0]).exists() {
+            return files.iter().try_for_each(|name| copy_file(&from.join(name), &to.join(name)));
+        }
     }
     copy(from, to)
 }
@@ -101,12 +110,16 @@ fn copy(from: &Path, to: &Path) -> Result<(), DataError> {
             copy(&path, &to)?;
             continue;
         }
-        // The store's own files may be read only, and their permissions would be copied with them.
-        let read = |error| DataError::io(&path, error);
-        let mut source = fs::File::open(&path).map_err(read)?;
-        let mut copied = fs::File::create(&to).map_err(|error| DataError::io(&to, error))?;
-        std::io::copy(&mut source, &mut copied).map_err(|error| DataError::io(&to, error))?;
+        copy_file(&path, &to)?;
     }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), DataError> {
+    // The store's own files may be read only, and their permissions would be copied with them.
+    let mut source = fs::File::open(from).map_err(|error| DataError::io(from, error))?;
+    let mut copied = fs::File::create(to).map_err(|error| DataError::io(to, error))?;
+    std::io::copy(&mut source, &mut copied).map_err(|error| DataError::io(to, error))?;
     Ok(())
 }
 
@@ -185,6 +198,31 @@ mod tests {
         assert_eq!(sizes.integers().unwrap(), [1, 2, 3, 1]);
         let pixels = NpyArray::open(&to.path().join("train/pixels.npy")).unwrap();
         assert_eq!(pixels.shape(), [5, 1]);
+    }
+
+    #[test]
+    fn what_stages_measured_and_noted_stays_behind_with_models_and_predictions() {
+        for kind in [weights::FILES, predictions::FILES] {
+            for labels in [false, true] {
+                let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+                let beside = ["metrics.csv", "manifest.json", "outcome.json", "timings.csv"];
+                for name in kind.iter().chain(&beside) {
+                    fs::write(from.path().join(name), *name).unwrap();
+                }
+                write(from.path(), None, labels, to.path()).unwrap();
+                assert_eq!(files(to.path()), names(&kind));
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_data_set_is_an_error_and_never_its_files() {
+        let set = saved(&Images::same(1, (1, 1), vec![1, 2]));
+        fs::write(set.path().join("dataset.json"), "{}").unwrap();
+        let to = tempfile::tempdir().unwrap();
+        let error = write(set.path(), None, false, to.path()).unwrap_err();
+        assert!(error.to_string().contains("not a data set"), "{error}");
+        assert_eq!(files(to.path()), names(&[]));
     }
 
     #[test]

@@ -58,6 +58,12 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// Which files count as images, how folders, lists and archives are laid out, and what labels that count from 1
+    /// stand for; of tables, which labels are numbers.
+    pub(super) fn revision(&self) -> u32 {
+        if self.format == DataFormat::Csv { 3 } else { 2 }
+    }
+
     /// Reads what goes with a `source` of images.
     pub(super) fn parse(
         keys: &mut Keys,

@@ -17,7 +17,8 @@ use crate::stages::{Context, Failure, Halt, Problem};
 use crate::train::{Prediction, predict_mixes};
 
 /// The distance of every data set after the first from the first, on images drawn from each by a fixed
-/// seed, [`images_for`] their features at most.
+/// seed, [`images_for`] their features at most. Of the larger of two sets only the first are compared, which
+/// are as good a draw as any because they come in the order of the draw, not in that of their classes.
 pub(super) fn distances(
     context: &Context,
     (name, model): (&str, &mut Model),
@@ -30,7 +31,7 @@ pub(super) fn distances(
     for (at, Scored { key, set, .. }) in sets.iter().enumerate() {
         let one = layers::rows(context, model, set, layer, &[0])?;
         let purpose = format!("proxy_a_distance {at}");
-        let indices = loader::drawn(0, &purpose, set.split().len(), images_for(one.width));
+        let indices = loader::shuffled(0, &purpose, set.split().len(), images_for(one.width));
         let found = layers::rows(context, model, set, layer, &indices)?;
         let Some(source) = &first else {
             first = Some(found.values);

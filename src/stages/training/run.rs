@@ -239,16 +239,20 @@ fn summary(
     seen: [Option<String>; 3],
     by_number: bool,
 ) -> String {
-    let last = |split: TrainingSplit, metric: &str| {
-        let row = rows.iter().rfind(|row| row.split == split && row.metric == metric)?;
-        Some(row.value)
+    let of_model = |split: TrainingSplit, metric: &str| {
+        TrainingRow::of_model(rows, split.word(), metric, None)
     };
     let epochs = rows.iter().map(|row| row.epoch).max().unwrap_or_default();
-    let mut parts = vec![format!("{epochs} epochs, {learning} of {all} parameters trained")];
+    let mut parts = vec![format!("{epochs} epochs")];
+    let kept = rows.iter().rfind(|row| row.split == TrainingSplit::Best).map(|row| row.epoch);
+    // The numbers that follow are of this epoch.
+    let kept = kept.filter(|epoch| *epoch != epochs);
+    parts.extend(kept.map(|epoch| format!("the weights of epoch {epoch} kept")));
+    parts.push(format!("{learning} of {all} parameters trained"));
     parts.extend(seen.into_iter().flatten());
-    let loss = last(TrainingSplit::Train, "class_loss");
+    let loss = of_model(TrainingSplit::Train, "class_loss");
     parts.extend(loss.map(|loss| format!("class loss {}", rounded(loss))));
-    let accuracy = last(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);
+    let accuracy = of_model(TrainingSplit::Validate, "accuracy").map(|share| 100.0 * share);
     parts.extend(accuracy.map(|percent| format!("validation accuracy {percent:.1} %")));
     parts.extend(by_number.then(|| "classes matched by number".to_owned()));
     parts.join(", ")
@@ -261,4 +265,37 @@ fn timings(times: &Times) -> Vec<(String, f64)> {
         ("waiting for data".into(), times.waiting),
         ("validate".into(), times.validate),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_on_a_training_is_of_the_model_that_is_kept() {
+        let row = |epoch: usize, split: TrainingSplit, metric: &str, value: f64| TrainingRow {
+            epoch,
+            step: epoch,
+            split,
+            metric: metric.into(),
+            value,
+        };
+        let mut rows = Vec::new();
+        for (epoch, loss, accuracy) in [(1, 0.5, 0.7), (2, 0.25, 0.85), (3, 0.125, 0.775)] {
+            rows.push(row(epoch, TrainingSplit::Train, "class_loss", loss));
+            rows.push(row(epoch, TrainingSplit::Validate, "accuracy", accuracy));
+        }
+        let said = |rows: &[TrainingRow]| summary(rows, (4, 6), [const { None }; 3], false);
+        assert_eq!(
+            said(&rows),
+            "3 epochs, 4 of 6 parameters trained, class loss 0.1250, validation accuracy 77.5 %"
+        );
+        let kept = |epoch| [&rows[..], &[row(epoch, TrainingSplit::Best, "loss", 1.0)]].concat();
+        assert_eq!(
+            said(&kept(2)),
+            "3 epochs, the weights of epoch 2 kept, 4 of 6 parameters trained, class loss 0.2500, \
+             validation accuracy 85.0 %"
+        );
+        assert_eq!(said(&kept(3)), said(&rows));
+    }
 }

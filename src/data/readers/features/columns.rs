@@ -429,6 +429,48 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_numbers_only_where_no_two_texts_become_one() {
+        let labels = |texts: &[&str]| {
+            let lines = texts.iter().map(|text| format!("0.5,1,{text}\n"));
+            found(&lines.collect::<String>(), USUAL).2
+        };
+        for (texts, numbers) in [
+            (&["10", "0", "-3"][..], [10, 0, -3]),
+            (&["1.0", "10.0", "0.0"], [1, 10, 0]),
+            (&["2.00e+00", "1.10e+01", "0.00e+00"], [2, 11, 0]),
+            (&["1.20e+01", "1.23e+02", "-4.00e+00"], [12, 123, -4]),
+        ] {
+            assert_eq!(labels(texts), Marks::Numbers(numbers.to_vec()), "{texts:?}");
+        }
+        assert_eq!(labels(&["9007199254740993"]), Marks::Numbers(vec![9_007_199_254_740_993]));
+        for texts in [
+            &["1e1", "10", "010"][..],
+            &["1e1", "2e1"],
+            &["01", "02"],
+            &["+1", "2"],
+            &["1", "1.0"],
+            &["1.0", "1.00"],
+            &["-0", "0"],
+            &["0.0", "-0.0"],
+            &["1.00e+01", "10.00"],
+            &["1.00e+01", "0.10e+02"],
+            &["0.00e+00", "0.00e-00"],
+            &["0.00e+00", "0.00e+05"],
+            &["1.00e+01", "1.00E+01"],
+            &["1.00e+01", "1.00e+001"],
+            &["10000000000000000000000", "10000000000000000000001"],
+            &["inf", "1"],
+        ] {
+            let words = texts.iter().map(|it| (*it).to_owned()).collect();
+            assert_eq!(labels(texts), Marks::Words(words), "{texts:?}");
+        }
+        // A quantity is no class, however its numbers are written.
+        for text in ["1,2,10\n1,2,10.5\n", "1,2,1.0\n1,2,1.25\n", "1,2,1\n1,2,5e-1\n"] {
+            assert!(reason(text, USUAL).contains("which is not a whole number"), "{text:?}");
+        }
+    }
+
+    #[test]
     fn names_of_columns_say_which_is_the_label() {
         let expected = (2, vec![0.5, 1.0], Marks::Words(vec!["cat".into()]));
         for text in [

@@ -80,13 +80,23 @@ impl Marks {
         }
     }
 
-    /// Marks that are written as texts: numbers where all of them are whole numbers.
+    /// Marks that are written as texts: numbers where every text is a whole number in the usual form, or all are written
+    /// with the same number of decimals, as `numpy.savetxt` and pandas do. Others are words, so that no two texts
+    /// become one mark: `10`, `010` and `1e1` are three. A number with a fraction among nothing but numbers is an error.
     pub(super) fn of_texts(texts: Vec<String>) -> Result<Self, String> {
+        let whole: Option<Vec<i64>> = texts.iter().map(|text| plain_integer(text)).collect();
+        if let Some(numbers) = whole {
+            return Ok(Self::Numbers(numbers));
+        }
         let numbers: Option<Vec<f64>> =
             texts.iter().map(|text| text.parse().ok().filter(|it: &f64| it.is_finite())).collect();
+        let form = texts.first().and_then(|text| decimal_form(text));
+        let is_one_form = form.is_some() && texts.iter().all(|text| decimal_form(text) == form);
         match numbers {
-            Some(numbers) => Self::of_numbers(&numbers),
-            None => Ok(Self::Words(texts)),
+            Some(numbers) if is_one_form || numbers.iter().any(|it| it.fract() != 0.0) => {
+                Self::of_numbers(&numbers)
+            }
+            _ => Ok(Self::Words(texts)),
         }
     }
 
@@ -103,6 +113,37 @@ impl Marks {
         };
         numbers.iter().enumerate().map(whole).collect::<Result<_, _>>().map(Self::Numbers)
     }
+}
+
+/// A whole number that is written as every such number is: without a plus, zeros in front, or an exponent.
+fn plain_integer(text: &str) -> Option<i64> {
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+/// How many decimals a number has, and whether it has an exponent: `2.000e+00` and `2.0`. In one form no two texts are
+/// the same number. `None` for any other text, and for a zero with a minus.
+fn decimal_form(text: &str) -> Option<(usize, bool)> {
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once('e') {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
+        None => (text, None),
+    };
+    let positive = mantissa.strip_prefix('-').unwrap_or(mantissa);
+    let (whole, decimals) = positive.split_once('.')?;
+    let is_zero = positive.bytes().all(|it| b"0.".contains(&it));
+    let is_usual =
+        are_digits(whole) && are_digits(decimals) && (whole == "0" || !whole.starts_with('0'));
+    if !is_usual || (is_zero && positive.len() != mantissa.len()) {
+        return None;
+    }
+    let Some(exponent) = exponent else { return Some((decimals.len(), false)) };
+    // One digit in front of the point, which is 0 in a zero alone, and two of the exponent, or more where two do not do.
+    let digits = exponent.strip_prefix(['+', '-'])?;
+    let is_shortest = digits.len() == 2 || digits.len() > 2 && !digits.starts_with('0');
+    let is_one = whole.len() == 1 && (whole != "0") != is_zero && (!is_zero || exponent == "+00");
+    (is_one && is_shortest && are_digits(digits) && exponent != "-00")
+        .then_some((decimals.len(), true))
 }
 
 /// What was found of one split, or of all of them where groups tell them apart.
