@@ -157,7 +157,13 @@ fn array(folder: &Path, name: &str, (rows, columns): (usize, usize)) -> Result<V
         return Err(wrong(name, format!("its shape is {:?}, expected {expected}", array.shape())));
     }
     array.floats().ok_or_else(|| {
-        wrong(name, format!("its numbers are {}, expected float32 or float64", array.kind().name()))
+        wrong(
+            name,
+            format!(
+                "its numbers are {}, expected float16, float32 or float64",
+                array.kind().name()
+            ),
+        )
     })
 }
 
