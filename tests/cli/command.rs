@@ -301,7 +301,7 @@ fn what_a_program_makes_is_read_strictly() {
         ),
         (
             &*npy.replace("[0.5] * 32", "[1] * 32, '<i8'"),
-            "its numbers are int64, expected float32 or float64",
+            "its numbers are int64, expected float16, float32 or float64",
         ),
         (
             "(out / 'target.test.npy').write_text('x')",
