@@ -203,6 +203,53 @@ fn a_closed_gap_is_a_ratio_of_means() {
     assert!(table.render(TableFormat::Text, false).contains("gap closed (%)"));
 }
 
+#[test]
+fn what_only_rounding_tells_apart_is_equal() {
+    let (up, down) = ([0.1, 0.2, 0.3].map(Some), [0.3, 0.2, 0.1].map(Some));
+    let scores = scored(&[("up", "a", &up), ("down", "a", &down), ("low", "a", &[Some(0.1); 3])]);
+    let mean = |table: &ResultTable, row| table.cell(row, "a").unwrap().mean.unwrap();
+    let gap = |from: &str, to: &str| GapClosed {
+        source_only: from.into(),
+        target_trained: to.into(),
+        on: "a".into(),
+    };
+    let of = |spec: TableSpec| ResultTable::new(&spec, &scores).unwrap();
+    let table = of(TableSpec {
+        baseline: Some("up".into()),
+        gap_closed: Some(gap("up", "down")),
+        ..spec()
+    });
+    assert_ne!(mean(&table, "up").to_bits(), mean(&table, "down").to_bits());
+    // Nothing has a share of a gap that is no more than rounding.
+    for row in ["up", "down", "low"] {
+        let closed = table.cell(row, "gap closed").unwrap();
+        assert_eq!((closed.mean, closed.missing), (None, Some(Missing::Undefined)), "{row}");
+    }
+    // Both are the best, and no difference is between them.
+    let best = |row| table.cell(row, "a").unwrap().best;
+    assert_eq!((best("up"), best("down"), best("low")), (true, true, false));
+    let difference = table.cell("down", "a").unwrap().difference.as_ref().unwrap();
+    assert_eq!((difference.mean.to_bits(), difference.p), (0, Some(1.0)));
+    let table = of(TableSpec { gap_closed: Some(gap("up", "low")), ..spec() });
+    assert_eq!(table.cell("down", "gap closed").unwrap().mean, Some(0.0));
+    // The means of several columns may differ so for each seed, and always by the same sign.
+    let seeds = |value: f64| [Some(value); 3];
+    let scores = scored(&[
+        ("up", "a", &seeds(0.1)),
+        ("up", "b", &seeds(0.2)),
+        ("up", "c", &seeds(0.3)),
+        ("down", "a", &seeds(0.3)),
+        ("down", "b", &seeds(0.2)),
+        ("down", "c", &seeds(0.1)),
+    ]);
+    let spec = TableSpec { average: true, baseline: Some("down".into()), ..spec() };
+    let table = ResultTable::new(&spec, &scores).unwrap();
+    let difference = table.cell("up", "average").unwrap().difference.as_ref().unwrap();
+    assert_eq!((difference.mean.to_bits(), difference.p), (0, Some(1.0)));
+    let best = table.rows.iter().filter(|row| row.cells.last().is_some_and(|cell| cell.best));
+    assert_eq!(best.count(), 0, "nothing is best among equals");
+}
+
 fn published_of_seed() -> table_spec::Published {
     let (row, column) = ("1".into(), "dann".into());
     table_spec::Published { row, column, value: 0.5, cite: "A".into(), key: None }
