@@ -1,6 +1,6 @@
 //! `runner diff RUN_A RUN_B`: prints the settings and metrics in which two runs differ, side by side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use crate::cli::DiffArgs;
 use crate::metrics;
 use crate::report::finished::FinishedRun;
 use crate::report::measured::named_values;
+use crate::report::record::Record;
 
 /// Prints what differs. The exit code is 0 also when something does.
 ///
@@ -30,7 +31,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, Error> {
     let width = std::io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     let width = width.map_or(usize::MAX, |(width, _)| width.0.into());
     let mut text = String::new();
-    let settings = [settings(&a), settings(&b)];
+    let settings = both_settings([&a, &b]);
     let metrics = [final_metrics(&a)?, final_metrics(&b)?];
     for (what, [a, b]) in [("setting", settings), ("metric", metrics)] {
         let lines = differing(&a, &b);
@@ -93,21 +94,50 @@ fn differing(a: &IndexMap<String, String>, b: &IndexMap<String, String>) -> Vec<
     lines
 }
 
-/// Every setting of a run by its dotted key, and everything else that decides its numbers.
+/// Every setting of two runs by its dotted key, and everything else that decides their numbers. Settings name files outside
+/// the store, but do not say what is in them: one line says so for all trials of both, or one for each where their files
+/// differ.
+fn both_settings(runs: [&FinishedRun; 2]) -> [IndexMap<String, String>; 2] {
+    let outside = runs.map(|run| outside(&run.record));
+    let mut all = runs.map(settings);
+    let names: BTreeSet<&str> = outside.iter().flat_map(|it| it.keys().copied()).collect();
+    for name in names {
+        let of = |at: usize| outside[at].get(name).map(Vec::as_slice).unwrap_or_default();
+        let is_one = |trials: &[(usize, &str)]| trials.iter().all(|it| it.1 == trials[0].1);
+        let together = is_one(of(0)) && is_one(of(1));
+        for (at, all) in all.iter_mut().enumerate() {
+            for (trial, digest) in of(at) {
+                let key = match together {
+                    true => format!("(files of {name})"),
+                    false => format!("(files of {name}[{trial:03}])"),
+                };
+                all.insert(key, (*digest).to_owned());
+            }
+        }
+    }
+    all
+}
+
+/// The digest of the files outside the store that a stage read, in every trial in which it read some.
+fn outside(record: &Record) -> BTreeMap<&str, Vec<(usize, &str)>> {
+    let mut found: BTreeMap<&str, Vec<(usize, &str)>> = BTreeMap::new();
+    for (trial, stages) in record.trials.iter().enumerate() {
+        for stage in stages {
+            if let Some(external) = &stage.external {
+                found.entry(&stage.name).or_default().push((trial, external));
+            }
+        }
+    }
+    found
+}
+
+/// Every setting of a run by its dotted key, and what it was made by.
 fn settings(run: &FinishedRun) -> IndexMap<String, String> {
     let mut all = IndexMap::new();
     flatten("", &toml::Value::Table(run.pipeline.clone()), &mut all);
     let provenance = &run.record.provenance;
     all.insert("(runner)".into(), provenance.runner.clone());
     all.insert("(backend)".into(), provenance.backend.clone());
-    // Settings name these files, but do not say what is in them.
-    let mut outside = BTreeMap::new();
-    for stage in run.record.trials.iter().flatten() {
-        if let Some(external) = &stage.external {
-            outside.insert(format!("(files of {})", stage.name), external.clone());
-        }
-    }
-    all.extend(outside);
     all
 }
 

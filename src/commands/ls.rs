@@ -1,16 +1,13 @@
 //! `runner ls`: lists every run with its date, state and headline.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::Error;
 use super::columns::columns;
+use super::headline::headline;
 use super::so_far::SoFar;
 use crate::cli::LsArgs;
-use crate::metrics::{rounded, scores};
-use crate::report::csv::CsvRows;
-use crate::report::record::Record;
 use crate::report::{live, runs};
 
 /// Lists the runs, the newest last, and after them those that are running or died.
@@ -70,31 +67,4 @@ pub(super) fn date(moment: &str) -> String {
         |_| moment.to_owned(),
         |it| it.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M:%S").to_string(),
     )
-}
-
-/// The row of a run's first table that stands for it: `dann: source.test 97.0 %, target.test 91.5 %`.
-fn headline(folder: &Path, record: &Record) -> Option<String> {
-    let rows = CsvRows::read(&fs::read_to_string(folder.join("table.csv")).ok()?).ok()?.rows;
-    // The file `table.csv` is that of the table without a name, or of the first.
-    let tables = &record.tables;
-    let spec = tables.iter().find(|it| it.name.is_none()).or(tables.first())?;
-    let ends = spec.gap_closed.iter().flat_map(|gap| [&gap.source_only, &gap.target_trained]);
-    let ends: Vec<&String> = ends.chain(&spec.baseline).collect();
-    let named = || rows.iter().rev().map(|cell| &cell[0]);
-    let row = match &spec.headline {
-        Some(row) => row,
-        None => named().find(|row| !ends.contains(row)).or_else(|| named().next())?,
-    };
-    // The first columns are the row, the column and the mean of a cell.
-    let cells = rows.iter().filter(|cell| cell[0] == *row && !cell[2].is_empty());
-    let short = |number: &str| match number.parse::<f64>() {
-        Ok(value) if scores::in_percent(&spec.value) => format!("{:.1} %", 100.0 * value),
-        Ok(value) => rounded(value),
-        Err(_) => number.to_owned(),
-    };
-    let cells: Vec<String> = cells.map(|cell| format!("{} {}", cell[1], short(&cell[2]))).collect();
-    if cells.is_empty() {
-        return None;
-    }
-    Some(format!("{row}: {}", cells.join(", ")))
 }

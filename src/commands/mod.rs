@@ -32,6 +32,7 @@ mod explain;
 mod export;
 mod forecast;
 mod gc;
+mod headline;
 mod init;
 mod kept;
 mod ls;

@@ -12,6 +12,7 @@ pub mod macro_f1;
 pub mod newton;
 pub mod open_set;
 pub mod proxy_a_distance;
+pub mod rounding;
 mod rows;
 pub mod scores;
 pub mod symmetric;

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::goal::Merit;
+use crate::metrics::rounding;
 
 /// What a configuration had to show, turned so that less is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,7 +35,8 @@ impl Loss {
         })
     }
 
-    /// Collapsed ones last, then by value, then by what decides between equals.
+    /// Collapsed ones last, then by value, then by what decides between equals. Of losses that came out of [`in_order`],
+    /// those are equal that only rounding tells apart.
     pub fn compare(&self, other: &Self) -> Ordering {
         let number = |a: f64, b: f64| a.partial_cmp(&b).unwrap_or(Ordering::Equal);
         self.collapsed
@@ -48,6 +50,26 @@ impl Loss {
     pub fn number(&self) -> f64 {
         self.value + f64::from(u8::from(self.collapsed))
     }
+}
+
+/// Puts the numbers of configurations in the order of their losses, and equal ones in the order of their numbers. Losses
+/// that only rounding tells apart become equal here: a rule that compared them in pairs would be none by which to sort, as it
+/// is not transitive.
+pub(super) fn in_order(mut all: Vec<(Loss, usize)>) -> Vec<(Loss, usize)> {
+    let numbers: [fn(&mut Loss) -> &mut f64; 2] = [|it| &mut it.value, |it| &mut it.tie];
+    for number in numbers {
+        all.sort_by(|a, b| a.0.compare(&b.0));
+        let mut first = f64::NAN;
+        for (loss, _) in &mut all {
+            let number = number(loss);
+            if rounding::equal(*number, first) {
+                *number = first;
+            }
+            first = *number;
+        }
+    }
+    all.sort_by(|a, b| a.0.compare(&b.0).then(a.1.cmp(&b.1)));
+    all
 }
 
 #[cfg(test)]
@@ -73,6 +95,9 @@ mod tests {
         let mut all = [collapsed, poor, good, clustered];
         all.sort_by(Loss::compare);
         assert_eq!(all, [clustered, good, poor, collapsed]);
+        let numbered = vec![(collapsed, 0), (poor, 1), (good, 2), (clustered, 3), (good, 4)];
+        let order: Vec<usize> = in_order(numbered).into_iter().map(|it| it.1).collect();
+        assert_eq!(order, [3, 2, 4, 1, 0]);
         // A search that learns from one number sees what collapses behind all else.
         assert!(collapsed.number() > poor.number() && poor.number() > good.number());
     }
@@ -86,5 +111,20 @@ mod tests {
         assert_eq!(Loss::of(&[Some(0.5.into()), None], true), None);
         let plain = Loss::of(&[Some(0.5.into()), Some(1.5.into())], false).unwrap();
         assert_eq!((plain.value, plain.collapsed, plain.number()), (1.0, false, 1.0));
+    }
+
+    #[test]
+    fn means_that_only_rounding_tells_apart_are_equal_and_the_first_of_them_comes_first() {
+        let of = |values: [f64; 3]| auto(&values.map(|value| (value, false, 0.5)));
+        let (down, up) = (of([0.3, 0.2, 0.1]), of([0.1, 0.2, 0.3]));
+        assert!(up.value < down.value, "the same values, added in another order");
+        let better = auto(&[(0.201, false, 0.0)]);
+        let order = in_order(vec![(down, 0), (up, 1), (better, 2), (up, 3)]);
+        assert_eq!(order.iter().map(|it| it.1).collect::<Vec<_>>(), [2, 0, 1, 3]);
+        assert_eq!(order[1].0.compare(&order[2].0), Ordering::Equal);
+        // What decides between equals does so between these, too.
+        let clustered = auto(&[(0.3, false, 0.6), (0.2, false, 0.6), (0.1, false, 0.6)]);
+        let order = in_order(vec![(up, 0), (clustered, 1)]);
+        assert_eq!(order.iter().map(|it| it.1).collect::<Vec<_>>(), [1, 0]);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::goal::{Goal, Merit};
-use super::loss::Loss;
+use super::loss::{self, Loss};
 use super::origin::{Drawn, Origin};
 use super::trial::Trial;
 use crate::config::node::label_text;
@@ -323,15 +323,13 @@ impl Search {
 
     /// The best of the complete configurations of each group, the first of equal ones.
     fn best(&self) -> HashMap<&str, (Loss, usize)> {
-        let mut best: HashMap<&str, (Loss, usize)> = HashMap::new();
+        let mut groups: HashMap<&str, Vec<(Loss, usize)>> = HashMap::new();
         for (number, progress) in self.progress.iter().enumerate().filter(|it| it.1.is_complete()) {
             let Some(Some(loss)) = progress.losses.last() else { continue };
-            let entry = best.entry(&progress.group).or_insert((*loss, number));
-            if loss.compare(&entry.0) == Ordering::Less {
-                *entry = (*loss, number);
-            }
+            groups.entry(&progress.group).or_default().push((*loss, number));
         }
-        best
+        let first = |all| loss::in_order(all).first().copied();
+        groups.into_iter().filter_map(|(group, all)| Some((group, first(all)?))).collect()
     }
 
     /// What became of every trial.
@@ -358,9 +356,9 @@ impl Search {
             return None;
         }
         let rung = progress.losses.len() - 1;
-        let loss = progress.losses[rung]?;
         let others = self.group_at(&progress.group, rung);
-        let better = others.iter().filter(|it| it.0.compare(&loss) == Ordering::Less).count();
+        let own = others.iter().find(|it| it.1 == configuration)?.0;
+        let better = others.iter().filter(|it| it.0.compare(&own) == Ordering::Less).count();
         let last = progress.rungs.last().copied().unwrap_or_default();
         let (epochs, place, all) = (progress.rungs[rung], better + 1, others.len());
         let reason = format!("after epoch {epochs} of {last}: place {place} of {all}");
@@ -368,13 +366,10 @@ impl Search {
         Some(Pruned { stage, epochs, reason })
     }
 
-    /// Losses and numbers of the configurations of a group that have something to show at a rung.
+    /// Losses and numbers of the configurations of a group that have something to show at a rung, the best first.
     fn group_at(&self, group: &str, rung: usize) -> Vec<(Loss, usize)> {
         let all = self.progress.iter().enumerate().filter(|it| it.1.group == group);
-        let mut found: Vec<(Loss, usize)> =
-            all.filter_map(|(at, it)| Some(((*it.losses.get(rung)?)?, at))).collect();
-        found.sort_by(|a, b| a.0.compare(&b.0).then(a.1.cmp(&b.1)));
-        found
+        loss::in_order(all.filter_map(|(at, it)| Some(((*it.losses.get(rung)?)?, at))).collect())
     }
 
     fn groups(&self) -> Vec<&str> {

@@ -99,6 +99,20 @@ fn a_grid_runs_all_its_trials_at_once_and_selects_the_configuration_that_is_best
 }
 
 #[test]
+fn the_first_of_configurations_is_selected_whose_means_only_rounding_tells_apart() {
+    let sweep = format!("axes = {{ '{LR}' = [0.1, 0.2], 'pipeline.seed' = [0, 1, 2] }}\n{SELECT}");
+    // 0.6 and 0.1 + 0.2 + 0.3, which is more by one bit.
+    let (_, trials) = run(&sweep, |trial, _| {
+        let seed = number(trial, "pipeline.seed");
+        Some(
+            if number(trial, LR) < 0.15 { [0.3, 0.2, 0.1] } else { [0.1, 0.2, 0.3] }[seed as usize],
+        )
+    });
+    let selected: Vec<Option<bool>> = verdicts(&trials).iter().map(|it| it.selected).collect();
+    assert_eq!(selected, [true, true, true, false, false, false].map(Some));
+}
+
+#[test]
 fn halving_promotes_the_best_third_of_each_rung_and_ends_the_others_there() {
     let sweep = format!(
         "axes = {{ '{LR}' = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] }}\n\

@@ -15,7 +15,7 @@ use super::error::{Error, io_at};
 use super::finished::FinishedRun;
 use super::html;
 use super::measured::MeasuredRun;
-use super::record::{self, Record, RunProvenance, Selection};
+use super::record::{self, Record, RunProvenance, Selection, StageInput};
 use super::runs::latest;
 use super::tables::Tables;
 use super::tasks;
@@ -304,9 +304,9 @@ fn point_latest(home: &Path, name: &str) -> Result<(), Error> {
     File::open(home).and_then(|home| home.sync_all()).map_err(io_at(home))
 }
 
-/// A digest of the names and fingerprints of all stages, of what was selected and why, and of the tables
-/// that were asked for. Two runs with the same digest have the same results. It is made of JSON, so that
-/// it does not hang on how types are printed while debugging.
+/// A digest of the names, inputs and fingerprints of all stages, of what was selected and why, of the tables that were asked
+/// for, and of the title. Two runs with the same digest have the same results: a fingerprint does not say what an input is
+/// called, and results do. It is made of JSON, so that it does not hang on how types are printed while debugging.
 fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |part: serde_json::Value| {
@@ -315,13 +315,22 @@ fn id(plan: &Plan, done: &[Done], verdicts: &[Verdict], resolved: &toml::Table) 
     };
     let select = resolved.get("sweep").and_then(|sweep| sweep.get("select"));
     let tables = resolved.get("table");
-    add(json!({ "verdicts": verdicts, "select": select, "tables": tables }));
+    let pipeline = &plan.trials[0].pipeline;
+    let (title, pairs) = (&pipeline.title, &pipeline.pairs);
+    add(
+        json!({ "verdicts": verdicts, "select": select, "tables": tables, "title": title, "pairs": pairs }),
+    );
     for (trial, stages) in plan.trials.iter().zip(&plan.stages) {
         add(json!(trial.label_texts()));
-        for (name, task) in stages {
+        for ((name, task), planned) in stages.iter().zip(&trial.pipeline.stages) {
             let done = &done[task.index()];
-            let rows = done.end.rows_so_far().map(<[_]>::len);
-            add(json!({ "stage": name, "fingerprint": done.fingerprint, "pruned_after": rows }));
+            add(json!({
+                "stage": name,
+                "fingerprint": done.fingerprint,
+                "pruned_after": done.end.rows_so_far().map(<[_]>::len),
+                "inputs": StageInput::of(planned),
+                "after": planned.after,
+            }));
         }
     }
     hasher.finalize().to_hex().to_string()

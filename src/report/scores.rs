@@ -14,8 +14,8 @@ use super::target_labels::dependents;
 use super::trial_score::{ScoredPair, TrialScore};
 use super::trials::TrialResult;
 use crate::config::sweep::{PAIR, PairKeys};
+use crate::metrics::Metrics;
 use crate::metrics::label_free::diversity::LEAST_SHARE;
-use crate::metrics::{Metrics, ScoreRow};
 use crate::plan::table_spec::TableSpec;
 
 /// The table of a scoring stage for models that number classes differently than a data set does.
@@ -162,10 +162,7 @@ impl<'a> RunScores<'a> {
             pairs.insert(pair);
         }
         let Metrics::Scores(rows) = metrics else { return Ok(()) };
-        for ScoreRow { model, dataset, metric, value } in rows {
-            let stage = stage.to_owned();
-            self.scores.push(TrialScore { trial, stage, model, dataset, metric, value });
-        }
+        self.scores.extend(TrialScore::all(trial, stage, &rows));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use crate::metrics::rounding;
 use crate::random;
 
 /// Up to this many pairs, the permutation test looks at every choice of signs: at most 2^16.
@@ -11,11 +12,17 @@ const EXACT: usize = 16;
 /// With more pairs, so many choices of signs are drawn at random.
 const DRAWN: u32 = 100_000;
 
-/// The mean and, for two or more values, the sample standard deviation.
+/// The mean and, for two or more values, the sample standard deviation. Equal values have exactly their value as the mean and
+/// 0 as the deviation, whatever rounding makes of their sum.
 #[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
+    let is_one = |first: &f64| first.is_finite() && values.iter().all(|value| value == first);
+    let mean = match values.first().filter(|first| values.len() > 1 && is_one(first)) {
+        // A negative zero is a zero.
+        Some(first) => first + 0.0,
+        None => values.iter().sum::<f64>() / n,
+    };
     match values.len() {
         0 => None,
         1 => Some((mean, None)),
@@ -56,7 +63,7 @@ pub fn paired_t(differences: &[f64]) -> Tested {
     if scale == 0.0 {
         return Tested { p: Some(1.0), ..nothing };
     }
-    if sd <= 1e-12 * scale {
+    if rounding::is_noise(sd, scale) {
         return nothing;
     }
     let t = mean / (sd / (n as f64).sqrt());
@@ -75,7 +82,7 @@ pub fn sign_flips(differences: &[f64], seed: u64) -> Tested {
     let found: f64 = differences.iter().sum();
     let scale: f64 = differences.iter().map(|it| it.abs()).sum();
     // Sums of the same numbers in another order may differ in the last bits.
-    let as_far = |sum: f64| sum.abs() >= found.abs() - 1e-12 * scale;
+    let as_far = |sum: f64| sum.abs() >= found.abs() - rounding::SHARE * scale;
     if n <= EXACT {
         // Turning all signs keeps the distance from zero, so the last sign can stay fixed.
         let all = 1_u32 << (n - 1);

@@ -83,3 +83,14 @@ fn too_little_to_test_is_said() {
     assert_eq!(half_interval(0.1, 1), None);
     assert_eq!(mean_and_deviation(&[]), None);
 }
+
+#[test]
+fn equal_values_deviate_by_nothing_at_all() {
+    assert_ne!([0.1; 3].iter().sum::<f64>() / 3.0, 0.1, "rounding");
+    for n in 2..20 {
+        assert_eq!(mean_and_deviation(&vec![0.1; n]), Some((0.1, Some(0.0))));
+    }
+    assert_eq!(mean_and_deviation(&[0.1]), Some((0.1, None)));
+    let infinite = mean_and_deviation(&[f64::INFINITY; 2]).unwrap();
+    assert!(infinite.0.is_infinite() && infinite.1.unwrap().is_nan());
+}

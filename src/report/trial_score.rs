@@ -1,5 +1,7 @@
 //! A score of a finished run, and what it scores.
 
+use crate::metrics::ScoreRow;
+
 /// A score that a stage measured in a trial.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialScore {
@@ -29,6 +31,15 @@ pub struct ScoredPair {
 }
 
 impl TrialScore {
+    /// What `stage` scored in a trial.
+    pub fn all(trial: usize, stage: &str, rows: &[ScoreRow]) -> Vec<Self> {
+        let one = |row: &ScoreRow| {
+            let ScoreRow { model, dataset, metric, value } = row.clone();
+            Self { trial, stage: stage.to_owned(), model, dataset, metric, value }
+        };
+        rows.iter().map(one).collect()
+    }
+
     /// The pair that it scores.
     pub fn pair(&self) -> ScoredPair {
         let Self { stage, model, dataset, .. } = self.clone();

@@ -525,6 +525,20 @@ fn labels_of_the_target_are_handed_over_only_when_it_is_said_and_then_every_numb
     assert!(latest(root, "table.json").contains("\"target_labels\": 1"));
     assert!(latest(root, "report.html").contains("saw labels of the target"));
     good(root, &["verify", "own"]);
+    // Also where no table shows them: in the list of runs, and on a page whose table cannot be made.
+    let table = "[table]\nheadline = \"own\"\n";
+    write(root, &format!("{stage}labels = \"target\"\n{net}{score}{table}"));
+    good(root, &["run", "own.toml"]);
+    let list = good(root, &["ls"]);
+    let line = list.lines().last().unwrap();
+    assert!(line.ends_with(&format!("own: images.test 50.0 %‡ (‡: {note})")), "{list}");
+    assert!(!list.lines().nth(1).unwrap().contains('‡'), "no number of that run: {list}");
+    let epochs = "[sweep.axes]\n\"stages.net.epochs\" = [1, 2]\n";
+    write(root, &format!("{stage}labels = \"target\"\n{net}{score}{epochs}"));
+    good(root, &["sweep", "own.toml"]);
+    let page = latest(root, "report.html");
+    assert!(page.contains("All scores instead") && page.contains("50.0‡"), "{page}");
+    assert!(page.contains(&format!("‡: {note}.")), "{page}");
 }
 
 #[test]

@@ -55,6 +55,7 @@ mod stop;
 mod sweep;
 mod table;
 mod threads;
+mod told;
 mod validate;
 mod watch;
 mod weights;

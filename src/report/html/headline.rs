@@ -5,13 +5,16 @@ use indexmap::IndexMap;
 use super::section::Section;
 use super::table::{HtmlCell, sortable};
 use crate::exec::Ending;
-use crate::metrics::rounded;
+use crate::metrics::{rounded, rounding};
 use crate::report::figures::words;
 use crate::report::measured::MeasuredRun;
 use crate::report::plot::escape;
+use crate::report::scores::RunScores;
 use crate::report::stats::mean_and_deviation;
-use crate::report::table::TableFormat;
+use crate::report::table::{TableError, TableFormat, signs};
 use crate::report::tables::Tables;
+use crate::report::target_labels::dependents;
+use crate::report::trial_score::TrialScore;
 use crate::report::trials::TrialState;
 
 /// The facts below the title, such as state, trials and time.
@@ -44,11 +47,11 @@ pub(super) fn section(run: &MeasuredRun) -> Option<Section> {
 /// The tables of the run as HTML. Where one of them cannot be built, all scores are shown as well.
 fn tables(run: &MeasuredRun) -> String {
     let oracle = if run.is_oracle() { " (oracle: selected by target labels)" } else { "" };
-    let instead = |error: String| {
+    let instead = |error: String, known: &RunScores| {
         format!(
             "<p class=\"note\">A table of the pipeline cannot be made: {}. All scores instead:</p>{}",
             escape(&error),
-            scores(run, run.metric(), oracle)
+            scores(run, known, oracle)
         )
     };
     match Tables::of(run) {
@@ -56,9 +59,13 @@ fn tables(run: &MeasuredRun) -> String {
             let html: String =
                 tables.good().map(|table| table.render(TableFormat::Html, false)).collect();
             let wrong = tables.tables.iter().find_map(|(_, table)| table.as_ref().err());
-            html + &wrong.map(|error| instead(error.to_string())).unwrap_or_default()
+            let instead = |error: &TableError| instead(error.to_string(), &tables.scores);
+            html + &wrong.map(instead).unwrap_or_default()
         }
-        Err(error) => instead(error.to_string()),
+        Err(error) => {
+            let label_users = run.record.trials.iter().map(|it| dependents(it)).collect();
+            instead(error.to_string(), &RunScores { label_users, ..RunScores::default() })
+        }
     }
 }
 
@@ -88,47 +95,69 @@ fn mark_best(rows: &mut [Vec<HtmlCell>], metric: &str) {
         let values = rows.iter().filter_map(|row| row.get(column)?.value);
         let best = values.fold(f64::NEG_INFINITY, f64::max);
         for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-            cell.best = cell.value == Some(best);
+            cell.best = cell.value.is_some_and(|value| rounding::equal(value, best));
         }
     }
 }
 
-/// Every score of `metric`, with a row for each model and setting and a column for each split.
-fn scores(run: &MeasuredRun, metric: &str, oracle: &str) -> String {
+/// The scores of a cell, and of how many of them what the signs say.
+#[derive(Default)]
+struct Met {
+    values: Vec<f64>,
+    collapsed: usize,
+    target_labels: usize,
+}
+
+/// Every score of the run's metric, with a row for each model and setting and a column for each split, and below them what
+/// the signs say that are after some.
+fn scores(run: &MeasuredRun, known: &RunScores, oracle: &str) -> String {
+    let metric = run.metric();
     let mut columns: Vec<String> = Vec::new();
-    let mut lines: IndexMap<(String, String), IndexMap<String, Vec<f64>>> = IndexMap::new();
+    let mut lines: IndexMap<(String, String), IndexMap<String, Met>> = IndexMap::new();
     for (stage, _) in &run.stages {
         for model in run.models(stage) {
             for variant in run.scored(stage, &model) {
-                let rows = variant.trials.iter().flat_map(|trial| run.scores(*trial, stage));
+                let of = |trial: &usize| TrialScore::all(*trial, stage, run.scores(*trial, stage));
+                let rows = variant.trials.iter().flat_map(of);
                 for row in rows.filter(|row| row.model == model && row.metric == metric) {
                     if !columns.contains(&row.dataset) {
                         columns.push(row.dataset.clone());
                     }
                     let line = lines.entry((model.clone(), variant.label.clone())).or_default();
-                    line.entry(row.dataset.clone()).or_default().push(row.value);
+                    let met = line.entry(row.dataset.clone()).or_default();
+                    met.values.push(row.value);
+                    met.collapsed += usize::from(known.is_collapsed(&row));
+                    let saw_labels = known.saw_labels(row.trial, &row.model, &row.dataset);
+                    met.target_labels += usize::from(saw_labels);
                 }
             }
         }
     }
     let header: Vec<String> =
         ["model", "settings"].map(str::to_owned).into_iter().chain(columns.clone()).collect();
+    let sum = |count: fn(&Met) -> usize| lines.values().flat_map(IndexMap::values).map(count).sum();
+    let notes: String = signs(sum(|it| it.collapsed), sum(|it| it.target_labels))
+        .map(|(sign, says)| format!("<p class=\"note\">{sign}: {says}.</p>\n"))
+        .collect();
     let mut cells: Vec<Vec<HtmlCell>> = lines
         .into_iter()
         .map(|((model, label), found)| {
             let rest = columns.iter().map(|column| {
-                let values = found.get(column).map(Vec::as_slice).unwrap_or_default();
-                match mean_and_deviation(values) {
-                    Some((mean, sd)) => cell(mean, sd, values.len(), metric == "accuracy"),
-                    None => HtmlCell::of("–"),
-                }
+                let met = found.get(column);
+                let values = met.map(|it| it.values.as_slice()).unwrap_or_default();
+                let (Some(met), Some((mean, sd))) = (met, mean_and_deviation(values)) else {
+                    return HtmlCell::of("–");
+                };
+                let mut cell = cell(mean, sd, values.len(), metric == "accuracy");
+                cell.text.extend(signs(met.collapsed, met.target_labels).map(|it| it.0));
+                cell
             });
             let names = [model, label].map(|text| HtmlCell { text, ..HtmlCell::default() });
             names.into_iter().chain(rest).collect()
         })
         .collect();
     mark_best(&mut cells, metric);
-    sortable(&caption(metric, oracle), &header, &cells)
+    sortable(&caption(metric, oracle), &header, &cells) + &notes
 }
 
 /// The stages that failed, each once.

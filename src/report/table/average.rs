@@ -5,6 +5,7 @@ use indexmap::IndexSet;
 
 use super::model::{ColumnKind, Missing, Note, ResultTable, Sample, TableCell, TableColumn};
 use crate::plan::table_spec::AVERAGE;
+use crate::report::stats::mean_and_deviation;
 
 /// Adds the column to a table that has only columns of scores.
 pub(super) fn put(table: &mut ResultTable) {
@@ -15,18 +16,19 @@ pub(super) fn put(table: &mut ResultTable) {
     table.columns.push(TableColumn::plain(AVERAGE, ColumnKind::Average));
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a table has few columns")]
 fn cell(row: &str, cells: &[TableCell]) -> TableCell {
     let mut samples = Vec::new();
     for of in repeats(cells) {
         let found = cells.iter().map(|cell| cell.values.iter().find(|it| it.over == *of));
         let Some(found) = found.collect::<Option<Vec<&Sample>>>() else { continue };
         let Some(first) = found.first() else { continue };
+        let values: Vec<f64> = found.iter().map(|it| it.value).collect();
+        let Some((value, _)) = mean_and_deviation(&values) else { continue };
         let trials: IndexSet<&str> = found.iter().map(|it| it.trial.as_str()).collect();
         samples.push(Sample {
             trial: trials.into_iter().collect::<Vec<_>>().join(" "),
             over: of.clone(),
-            value: found.iter().map(|it| it.value).sum::<f64>() / found.len() as f64,
+            value,
             stage: first.stage.clone(),
             model: first.model.clone(),
             at: first.at,

@@ -13,6 +13,7 @@ use super::model::{
 use crate::config::diagnostic::suggest;
 use crate::config::sweep::PAIR;
 use crate::exec::Ending;
+use crate::metrics::rounding;
 use crate::metrics::scores::{self as metric, Better};
 use crate::plan::table_spec::{self, AVERAGE, Best, Columns, TableSpec, Which};
 use crate::plan::tables::FACTS;
@@ -307,14 +308,17 @@ pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
         };
         let means: Vec<f64> = table.rows.iter().filter_map(|row| row.cells[at].mean).collect();
         // A single cell, or cells that are all equal, have no best.
-        if means.iter().all(|mean| *mean == means[0]) {
+        if means.iter().all(|mean| rounding::equal(*mean, means[0])) {
             continue;
         }
         for row in &mut table.rows {
             let cell = &mut row.cells[at];
             let Some(mean) = cell.mean.filter(|_| better != Better::Neither) else { continue };
-            let worse = |other: &f64| better.compare(*other, mean) == Some(Ordering::Greater);
-            cell.best = mean.is_finite() && !means.iter().any(worse);
+            let is_better = |other: &f64| {
+                better.compare(*other, mean) == Some(Ordering::Greater)
+                    && !rounding::equal(*other, mean)
+            };
+            cell.best = mean.is_finite() && !means.iter().any(is_better);
         }
     }
 }

@@ -6,6 +6,7 @@ use super::model::{
     BaselineComparison, ColumnKind, Difference, Missing, ResultTable, Sample, TableCell,
     TableColumn,
 };
+use crate::metrics::rounding;
 use crate::plan::table_spec::{self, Test};
 use crate::report::stats;
 
@@ -23,9 +24,12 @@ pub(super) fn with_baseline(
     let mut tested = Vec::new();
     for (number, row) in table.rows.iter_mut().enumerate().filter(|(number, _)| *number != base) {
         for (at, cell) in row.cells.iter_mut().enumerate() {
+            let together = pairs([cell, &against[at]]);
             let differences: Vec<f64> =
-                pairs([cell, &against[at]]).iter().map(|[a, b]| a - b).collect();
+                together.iter().map(|[a, b]| rounding::difference(*a, *b)).collect();
             let Some((mean, _)) = stats::mean_and_deviation(&differences) else { continue };
+            let scale = together.iter().flatten().fold(0.0, |most: f64, it| most.max(it.abs()));
+            let mean = if rounding::is_noise(mean, scale) { 0.0 } else { mean };
             let found = match test {
                 Test::T => stats::paired_t(&differences),
                 Test::Permutation if differences.len() < 2 => {
@@ -75,7 +79,6 @@ fn pairs<const N: usize>(cells: [&TableCell; N]) -> Vec<[f64; N]> {
 
 /// Adds the column that says which share of the gap between two rows each row closes: a ratio of means over
 /// the trials that have a score in all three rows.
-#[expect(clippy::cast_precision_loss, reason = "counts of trials are small")]
 pub(super) fn gap_closed(
     table: &mut ResultTable,
     gap: &table_spec::GapClosed,
@@ -94,15 +97,19 @@ pub(super) fn gap_closed(
             n: together.len(),
             ..TableCell::default()
         };
-        let mean =
-            |at: usize| together.iter().map(|it| it[at]).sum::<f64>() / together.len() as f64;
-        if together.is_empty() {
-            let missing = [of, &low, &high].into_iter().filter_map(|cell| cell.missing).min();
-            closed.missing = Some(missing.unwrap_or(Missing::NotRun));
-        } else if mean(1) == mean(2) {
-            closed.missing = Some(Missing::Undefined);
-        } else {
-            closed.mean = Some((mean(0) - mean(1)) / (mean(2) - mean(1)));
+        let mean = |at: usize| {
+            let values: Vec<f64> = together.iter().map(|it| it[at]).collect();
+            Some(stats::mean_and_deviation(&values)?.0)
+        };
+        match (mean(0), mean(1), mean(2)) {
+            (Some(own), Some(from), Some(to)) if !rounding::equal(from, to) => {
+                closed.mean = Some(rounding::difference(own, from) / (to - from));
+            }
+            (Some(_), ..) => closed.missing = Some(Missing::Undefined),
+            (None, ..) => {
+                let missing = [of, &low, &high].into_iter().filter_map(|cell| cell.missing).min();
+                closed.missing = Some(missing.unwrap_or(Missing::NotRun));
+            }
         }
         row.cells.push(closed);
     }

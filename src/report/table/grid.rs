@@ -4,12 +4,26 @@
 use super::model::{ColumnKind, Missing, ResultTable, TableCell};
 use crate::metrics::rounded;
 use crate::plan::table_spec::Spread;
+use crate::report::target_labels;
 
 /// The sign after a number that models are part of whose predicted classes collapse on the target.
 pub(super) const COLLAPSED: &str = "†";
 
 /// The sign after a number that depends on a program which saw labels of the target.
 pub(super) const SAW_LABELS: &str = "‡";
+
+/// The signs after a number that so many models are part of whose predicted classes collapse, and so many that depend on a
+/// program which saw labels of the target; each with what it says, for what shows numbers without the notes of a table.
+pub fn signs(
+    collapsed: usize,
+    target_labels: usize,
+) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = [
+        (collapsed, COLLAPSED, "predicted classes collapse on the target"),
+        (target_labels, SAW_LABELS, target_labels::NOTE),
+    ];
+    all.into_iter().filter(|it| it.0 > 0).map(|(_, sign, says)| (sign, says))
+}
 
 /// A column as a format shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,7 +91,11 @@ pub(super) fn bibliography(table: &ResultTable) -> Option<String> {
         }
     }
     let entry = |(key, cites): (&&str, &IndexSet<&str>)| {
-        let cites: Vec<String> = cites.iter().map(|cite| escape(cite)).collect();
+        // BibTeX counts the braces of an entry, and those behind a backslash, too.
+        let no_brace = |text: String| {
+            text.replace(r"\{", r"\textbraceleft{}").replace(r"\}", r"\textbraceright{}")
+        };
+        let cites: Vec<String> = cites.iter().map(|cite| no_brace(escape(cite))).collect();
         format!("@misc{{{key},\n  note = {{{}}},\n}}\n", cites.join("; "))
     };
     (!entries.is_empty()).then(|| entries.iter().map(entry).collect())

@@ -20,6 +20,7 @@ mod ranking;
 mod text;
 
 pub use error::TableError;
+pub use grid::signs;
 pub use model::{
     BaselineComparison, ColumnKind, Difference, Gap, Missing, Note, PublishedCell, ResultTable,
     Sample, TableCell, TableColumn, TableRow,

@@ -58,9 +58,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     notes.extend(collapsed(table, scores));
     notes.extend(target_labels(table));
     notes.extend(partial(table));
-    if table.comparison.is_some() || table.spread == Spread::Ci95 {
-        notes.extend(shared(table, scores));
-    }
+    notes.extend(shared(table, scores));
     let elsewhere = |one: &&Published| not_gone_through(table, spec, one);
     match spec.published.iter().filter(elsewhere).count() {
         0 => {}
@@ -260,8 +258,9 @@ fn shared(table: &ResultTable, scores: &RunScores) -> Option<Note> {
         return None;
     }
     let rows: Vec<&str> = rows.into_iter().collect();
-    Some(plain(format!(
-        "Trials of {} share models: n counts trials, so intervals and p values are too small there.",
-        rows.join(", ")
-    )))
+    let but = match table.comparison.is_some() || table.spread == Spread::Ci95 {
+        true => "n counts trials, so intervals and p values are too small there",
+        false => "mean, ± and n count every trial, and there are fewer models than that",
+    };
+    Some(plain(format!("Trials of {} share models: {but}.", rows.join(", "))))
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::config::sweep::PairKeys;
 use crate::plan::column_label::ColumnLabel;
 use crate::plan::table_spec::{self, Best, GapClosed, Test, Which};
+use crate::report::record::StageRecord;
 use crate::report::trial_score::{ScoredPair, TrialScore};
 use crate::report::trials::{TrialResult, TrialState};
 
@@ -190,6 +191,33 @@ fn a_t_test_marks_what_is_below_the_level() {
 }
 
 #[test]
+fn a_mean_over_trials_that_share_models_says_so_whatever_stands_beside_it() {
+    let stages = |prints: [char; 3]| -> Vec<Vec<StageRecord>> {
+        let stage = |print: char| {
+            serde_json::from_value(serde_json::json!({
+                "name": "dann", "kind": "finetune", "state": "ran", "seconds": 1.0,
+                "fingerprint": print.to_string().repeat(64), "content": null, "settings": {},
+            }))
+        };
+        prints.map(|print| vec![stage(print).unwrap()]).into()
+    };
+    let notes = |stages: &[Vec<StageRecord>], spec: &TableSpec| -> Vec<String> {
+        let table = ResultTable::new(spec, &RunScores { stages, ..adaptation() }).unwrap();
+        let notes = table.notes.iter().map(|note| note.text.clone());
+        notes.filter(|text| text.contains("share models")).collect()
+    };
+    assert_eq!(notes(&stages(['a', 'b', 'c']), &spec()), [""; 0]);
+    let shared = stages(['a', 'a', 'b']);
+    let wanted = "Trials of dann share models: mean, ± and n count every trial, and there are fewer \
+        models than that.";
+    assert_eq!(notes(&shared, &spec()), [wanted]);
+    let interval = TableSpec { spread: table_spec::Spread::Ci95, ..spec() };
+    let wanted = "Trials of dann share models: n counts trials, so intervals and p values are too \
+        small there.";
+    assert_eq!(notes(&shared, &interval), [wanted]);
+}
+
+#[test]
 fn a_closed_gap_is_a_ratio_of_means() {
     let gap_closed = Some(GapClosed {
         source_only: "source_only".into(),
@@ -201,6 +229,53 @@ fn a_closed_gap_is_a_ratio_of_means() {
     assert!((closed("dann") - 0.25 / 0.45).abs() < 1e-12);
     assert_eq!((closed("source_only"), closed("target_trained")), (0.0, 1.0));
     assert!(table.render(TableFormat::Text, false).contains("gap closed (%)"));
+}
+
+#[test]
+fn what_only_rounding_tells_apart_is_equal() {
+    let (up, down) = ([0.1, 0.2, 0.3].map(Some), [0.3, 0.2, 0.1].map(Some));
+    let scores = scored(&[("up", "a", &up), ("down", "a", &down), ("low", "a", &[Some(0.1); 3])]);
+    let mean = |table: &ResultTable, row| table.cell(row, "a").unwrap().mean.unwrap();
+    let gap = |from: &str, to: &str| GapClosed {
+        source_only: from.into(),
+        target_trained: to.into(),
+        on: "a".into(),
+    };
+    let of = |spec: TableSpec| ResultTable::new(&spec, &scores).unwrap();
+    let table = of(TableSpec {
+        baseline: Some("up".into()),
+        gap_closed: Some(gap("up", "down")),
+        ..spec()
+    });
+    assert_ne!(mean(&table, "up").to_bits(), mean(&table, "down").to_bits());
+    // Nothing has a share of a gap that is no more than rounding.
+    for row in ["up", "down", "low"] {
+        let closed = table.cell(row, "gap closed").unwrap();
+        assert_eq!((closed.mean, closed.missing), (None, Some(Missing::Undefined)), "{row}");
+    }
+    // Both are the best, and no difference is between them.
+    let best = |row| table.cell(row, "a").unwrap().best;
+    assert_eq!((best("up"), best("down"), best("low")), (true, true, false));
+    let difference = table.cell("down", "a").unwrap().difference.as_ref().unwrap();
+    assert_eq!((difference.mean.to_bits(), difference.p), (0, Some(1.0)));
+    let table = of(TableSpec { gap_closed: Some(gap("up", "low")), ..spec() });
+    assert_eq!(table.cell("down", "gap closed").unwrap().mean, Some(0.0));
+    // The means of several columns may differ so for each seed, and always by the same sign.
+    let seeds = |value: f64| [Some(value); 3];
+    let scores = scored(&[
+        ("up", "a", &seeds(0.1)),
+        ("up", "b", &seeds(0.2)),
+        ("up", "c", &seeds(0.3)),
+        ("down", "a", &seeds(0.3)),
+        ("down", "b", &seeds(0.2)),
+        ("down", "c", &seeds(0.1)),
+    ]);
+    let spec = TableSpec { average: true, baseline: Some("down".into()), ..spec() };
+    let table = ResultTable::new(&spec, &scores).unwrap();
+    let difference = table.cell("up", "average").unwrap().difference.as_ref().unwrap();
+    assert_eq!((difference.mean.to_bits(), difference.p), (0, Some(1.0)));
+    let best = table.rows.iter().filter(|row| row.cells.last().is_some_and(|cell| cell.best));
+    assert_eq!(best.count(), 0, "nothing is best among equals");
 }
 
 fn published_of_seed() -> table_spec::Published {
@@ -274,6 +349,13 @@ fn a_published_number_with_a_key_is_cited_in_latex_and_stands_in_a_bibliography(
     assert!(latex.contains("52.2 [2]") && latex.contains("{[}2] Somebody else"), "{latex}");
     let wanted = "@misc{ganin2016,\n  note = {Ganin et al. 2016, Table 1 \\& 2},\n}\n";
     assert_eq!(table.bibliography().unwrap(), wanted);
+    let mut lone = spec.clone();
+    lone.published[0].cite = "Lone { and }, \\ too".into();
+    let bibliography = ResultTable::new(&lone, &adaptation()).unwrap().bibliography().unwrap();
+    let note = r"Lone \textbraceleft{} and \textbraceright{}, \textbackslash{} too";
+    assert_eq!(bibliography, format!("@misc{{ganin2016,\n  note = {{{note}}},\n}}\n"));
+    let count = |brace| bibliography.matches(brace).count();
+    assert_eq!(count('{'), count('}'), "those behind a backslash count for BibTeX, too");
     let without = ResultTable::new(&TableSpec { published: Vec::new(), ..spec }, &adaptation());
     assert_eq!(without.unwrap().bibliography(), None);
 }
