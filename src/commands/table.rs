@@ -85,7 +85,14 @@ fn of_run(args: &TableArgs, run: &FinishedRun) -> Result<ExitCode, Error> {
     }
     let mut tables = Tables::of(run)?;
     if tables.tables.is_empty() {
-        return Err(Error::Missing(format!("`{}` has no scores", run.folder.display())));
+        let what = match tables.scores.scores.is_empty() {
+            true => "has no scores",
+            false => {
+                "is one run of a file whose tables are of the trials of its sweep, which `runner sweep` carries out; \
+                 its scores are in `scores.csv`"
+            }
+        };
+        return Err(Error::Missing(format!("`{}` {what}", run.folder.display())));
     }
     if let Some(name) = &args.name {
         only(&mut tables, name)?;

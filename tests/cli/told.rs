@@ -218,3 +218,18 @@ columns = "stages.data.source"
     assert_eq!(differs.matches("(files of ").count(), 1, "{differs}");
     assert!(differs.contains("\n(files of data) "), "{differs}");
 }
+
+#[test]
+fn a_plain_run_says_that_its_tables_are_of_the_trials_of_a_sweep() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let sweep = "\n[sweep]\naxes = { \"pipeline.seed\" = [0, 1] }\n\n\
+                 [sweep.select]\nstage = \"net\"\nby = \"train.class_loss\"\nmode = \"min\"\n\n\
+                 [table]\nrows = \"model\"\ntrials = \"selected\"\n";
+    said(root, &["run", "moons.toml"], &format!("{MOONS}{sweep}"));
+    let shown = runner(root, &["table", "moons"]);
+    let why = text(&shown.stderr);
+    assert!(!shown.status.success());
+    assert!(why.contains("of the trials of its sweep, which `runner sweep` carries out"), "{why}");
+    assert!(latest(root).join("scores.csv").exists());
+}
