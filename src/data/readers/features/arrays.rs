@@ -14,7 +14,7 @@ use super::table::{FeatureFile, FeatureNames, FeatureTable, Marks};
 use crate::bytes::Bytes;
 use crate::data::error::DataError;
 use crate::data::npy::AnyArray;
-use crate::data::readers::matlab::{self, MatlabArray};
+use crate::data::readers::matlab::{self, MatlabArray, Numbers};
 use crate::data::readers::names::{Says, says};
 use crate::data::readers::split_word;
 use crate::system;
@@ -49,8 +49,8 @@ enum Held {
     Npz { member: String },
     /// A tensor.
     Tensor,
-    /// In memory already.
-    Matlab(MatlabArray),
+    /// In memory already; or what it is instead of an array of numbers, which matters only if it is asked for.
+    Matlab(Result<MatlabArray, String>),
 }
 
 /// The values of an array.
@@ -169,8 +169,10 @@ fn list(
         }
         FeatureFile::Mat => {
             let bytes = fs::read(file).map_err(|error| DataError::io(file, error))?;
-            for array in matlab::read(&bytes).map_err(malformed)? {
-                add(array.name.clone(), Held::Matlab(array), of_file);
+            // What has no name is MATLAB's own record of its objects.
+            let variables = matlab::read(&bytes).map_err(malformed)?.into_iter();
+            for variable in variables.filter(|it| !it.name.is_empty()) {
+                add(variable.name, Held::Matlab(variable.array), of_file);
             }
         }
         FeatureFile::Csv => unreachable!("a table has columns and no arrays"),
@@ -259,17 +261,29 @@ impl NamedArray {
         };
         let width = sides.iter().try_fold(1_usize, |width, side| width.checked_mul(*side));
         let width = width.unwrap_or_default();
-        if sides.is_empty() || width == 0 || *rows == 0 {
+        if *rows == 0 {
+            return Err(self.malformed(format!("it has the shape {shape:?}, which is no row")));
+        }
+        if sides.is_empty() || width == 0 {
             return Err(self.malformed(format!("it has the shape {shape:?}, not [N, D]")));
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
-            reason = "networks see single precision; what is too large becomes infinite, which is refused"
+            reason = "networks see single precision; what is too large was refused"
         )]
         let values = match values {
             Values::Singles(values) => values,
-            Values::Doubles(values) => values.into_iter().map(|it| it as f32).collect(),
+            Values::Doubles(values) => {
+                let is_beyond = |it: &f64| it.is_finite() && !(*it as f32).is_finite();
+                if let Some(at) = values.iter().position(is_beyond) {
+                    let (row, column, value) = (at / width, at % width, values[at]);
+                    return Err(self.malformed(format!(
+                        "row {row}, feature {column} (from 0) is {value:e}, which single precision does not hold"
+                    )));
+                }
+                values.into_iter().map(|it| it as f32).collect()
+            }
             Values::Integers(values) => values.into_iter().map(|it| it as f32).collect(),
             Values::Texts(_) => return Err(self.malformed("it holds texts, not features")),
         };
@@ -326,32 +340,38 @@ impl NamedArray {
                         Values::Singles(numbers(data, |it| bf16::from_le_bytes(it).into()))
                     }
                     Dtype::F64 => Values::Doubles(numbers(data, f64::from_le_bytes)),
-                    Dtype::U8 => Values::Integers(data.iter().map(|it| i64::from(*it)).collect()),
-                    Dtype::I32 => {
-                        Values::Integers(numbers(data, |it| i32::from_le_bytes(it).into()))
-                    }
-                    Dtype::U32 => {
-                        Values::Integers(numbers(data, |it| u32::from_le_bytes(it).into()))
-                    }
-                    Dtype::I64 => Values::Integers(numbers(data, i64::from_le_bytes)),
-                    other => {
-                        return Err(self.malformed(format!(
-                            "it is {other:?}; what is read are F16, BF16, F32, F64, U8, I32, U32 and I64"
-                        )));
-                    }
+                    other => Values::Integers(self.whole(data, other)?),
                 };
                 Ok((view.shape().to_vec(), values))
             }
             Held::Matlab(array) => {
-                let &[rows, width] = array.dimensions.as_slice() else {
-                    let sides = &array.dimensions;
-                    return Err(self.malformed(format!("it has the dimensions {sides:?}, not two")));
+                let array = array.as_ref().map_err(|reason| self.malformed(reason))?;
+                let values = match array.rows().map_err(|reason| self.malformed(reason))? {
+                    Numbers::Whole(values) => Values::Integers(values),
+                    Numbers::Real(values) => Values::Doubles(values),
                 };
-                // MATLAB has columns one after the other.
-                let value = |at: usize| array.value(at % width * rows + at / width);
-                Ok((vec![rows, width], Values::Doubles((0..rows * width).map(value).collect())))
+                Ok((array.dimensions.clone(), values))
             }
         }
+    }
+
+    /// The numbers of a tensor without fractions.
+    fn whole(&self, data: &[u8], kind: Dtype) -> Result<Vec<i64>, DataError> {
+        Ok(match kind {
+            Dtype::BOOL => numbers(data, |[it]| i64::from(it != 0)),
+            Dtype::I8 => numbers(data, |it| i8::from_le_bytes(it).into()),
+            Dtype::U8 => numbers(data, |it| u8::from_le_bytes(it).into()),
+            Dtype::I16 => numbers(data, |it| i16::from_le_bytes(it).into()),
+            Dtype::U16 => numbers(data, |it| u16::from_le_bytes(it).into()),
+            Dtype::I32 => numbers(data, |it| i32::from_le_bytes(it).into()),
+            Dtype::U32 => numbers(data, |it| u32::from_le_bytes(it).into()),
+            Dtype::I64 => numbers(data, i64::from_le_bytes),
+            other => {
+                return Err(self.malformed(format!(
+                    "it is {other:?}; what is read are BOOL, F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16 and U32"
+                )));
+            }
+        })
     }
 
     fn of_numpy(&self, bytes: &Bytes) -> Result<(Vec<usize>, Values), DataError> {
