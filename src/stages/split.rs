@@ -28,7 +28,7 @@ pub(super) const KIND: Kind = Kind {
     parse,
 };
 
-/// Applied in the order pool, classes, holdout, proportions, per_class.
+/// Applied in the order pool, classes, holdout, and then proportions or per_class.
 #[derive(Debug)]
 struct SplitStage {
     from: String,
