@@ -243,7 +243,7 @@ pub(super) fn handed_on(setting: impl Fn(&str) -> Option<serde_json::Value>) -> 
     let pool = setting("pool").and_then(|it| serde_json::from_value::<Vec<String>>(it).ok());
     let pooled = pool.unwrap_or_else(|| vec![from.clone()]);
     let held = setting("holdout").and_then(|_| text("name"));
-    held.map(|held| (held, pooled.clone())).into_iter().chain([(from, pooled.clone())]).collect()
+    held.map(|held| (held, pooled.clone())).into_iter().chain([(from, pooled)]).collect()
 }
 
 impl SplitStage {
