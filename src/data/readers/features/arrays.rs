@@ -393,3 +393,69 @@ impl NamedArray {
 fn numbers<const N: usize, T>(data: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::{TensorView, serialize_to_file};
+
+    use super::*;
+    use crate::data::npy::{self, NumberKind};
+
+    fn read_in(folder: &Path, kind: FeatureFile) -> Result<FeatureTable, DataError> {
+        let files: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let tables = read(folder, &files, kind, &FeatureNames::default())?;
+        Ok(tables.into_values().next().unwrap())
+    }
+
+    #[test]
+    fn labels_are_whole_numbers_of_any_width_in_tensors_and_arrays() {
+        let features = [0.5_f32, 1.5].map(f32::to_le_bytes).concat();
+        for (tensor, array, size) in [
+            (Dtype::BOOL, NumberKind::Bool, 1),
+            (Dtype::I8, NumberKind::I8, 1),
+            (Dtype::U8, NumberKind::U8, 1),
+            (Dtype::I16, NumberKind::I16, 2),
+            (Dtype::U16, NumberKind::U16, 2),
+            (Dtype::I32, NumberKind::I32, 4),
+            (Dtype::U32, NumberKind::U32, 4),
+            (Dtype::I64, NumberKind::I64, 8),
+        ] {
+            let labels = [vec![1], vec![0; 2 * size - 1]].concat();
+            let folder = tempfile::tempdir().unwrap();
+            let tensors = [
+                ("X", TensorView::new(Dtype::F32, vec![2, 1], &features).unwrap()),
+                ("y", TensorView::new(tensor, vec![2], &labels).unwrap()),
+            ];
+            serialize_to_file(tensors, None, &folder.path().join("d.safetensors")).unwrap();
+            let table = read_in(folder.path(), FeatureFile::Safetensors).unwrap();
+            assert_eq!(table.labels, Marks::Numbers(vec![1, 0]), "{tensor:?}");
+            let folder = tempfile::tempdir().unwrap();
+            npy::write(&folder.path().join("X.npy"), NumberKind::F32, &[2, 1], &features).unwrap();
+            npy::write(&folder.path().join("y.npy"), array, &[2], &labels).unwrap();
+            let table = read_in(folder.path(), FeatureFile::Npy).unwrap();
+            assert_eq!(table.labels, Marks::Numbers(vec![1, 0]), "{array:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_single_precision_and_an_array_without_rows_are_named() {
+        let reason = |shape: &[usize], values: &[f64]| {
+            let folder = tempfile::tempdir().unwrap();
+            let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+            npy::write(&folder.path().join("X.npy"), NumberKind::F64, shape, &bytes).unwrap();
+            npy::write(&folder.path().join("y.npy"), NumberKind::U8, &[2], &[0, 1]).unwrap();
+            read_in(folder.path(), FeatureFile::Npy).unwrap_err().to_string()
+        };
+        let beyond = reason(&[2, 2], &[1.0, 2.0, 3.0, -1e300]);
+        assert!(
+            beyond.ends_with(
+                "`X`: row 1, feature 1 (from 0) is -1e300, which single precision does not hold"
+            ),
+            "{beyond}"
+        );
+        let empty = reason(&[0, 8], &[]);
+        assert!(empty.ends_with("`X`: it has the shape [0, 8], which is no row"), "{empty}");
+        assert!(reason(&[2], &[1.0, 2.0]).ends_with("[2], not [N, D]"));
+    }
+}
