@@ -545,6 +545,30 @@ fn auto_takes_mean_and_deviation_of_the_train_split() {
 }
 
 #[test]
+fn auto_may_be_taken_from_another_split_that_is_there() {
+    let (images, _) = made_of_own_images();
+    let inputs = [("input", images.path())];
+    let text = "input = 'x'\nmean = 'auto'\nstd = 'auto'\nstatistics = ";
+    let (out, _) = run("normalize", &format!("{text}'test'"), &inputs).unwrap();
+    // Two images each of three classes: half of them black, half of value 10.
+    let set = Dataset::open(out.path()).unwrap();
+    let half = 5.0 / 255.0;
+    assert!((f64::from(set.mean[0]) - half).abs() < 1e-7, "{:?}", set.mean);
+    assert!((f64::from(set.std[0]) - half).abs() < 1e-7, "{:?}", set.std);
+    let usual = run("normalize", &format!("{text}'train'"), &inputs).unwrap();
+    let plain = run("normalize", text.split("\nstatistics").next().unwrap(), &inputs).unwrap();
+    assert_eq!(bytes_of(usual.0.path()), bytes_of(plain.0.path()));
+    let failure = run("normalize", &format!("{text}'tests'"), &inputs).unwrap_err();
+    assert_eq!(failure.message, "the data set has no split `tests`");
+    assert!(failure.help[0].contains("`test`"), "{failure}");
+    // Without it nothing changes in the settings, and so in the fingerprints of older pipelines.
+    let absent = parse("normalize", "input = 'x'\nmean = 'auto'").unwrap().resolved;
+    assert!(!absent.contains_key("statistics"));
+    let unused = parse("normalize", "input = 'x'\nmean = 0.5\nstatistics = 'test'").err().unwrap();
+    assert!(unused[0].contains("`statistics` has no meaning"), "{unused:?}");
+}
+
+#[test]
 fn the_mean_and_deviation_of_networks_have_names() {
     let (images, _) = made_of_own_images();
     let text = "input = 'x'\nchannels = 3\nmean = 'imagenet'\nstd = 'imagenet'";
@@ -574,7 +598,7 @@ fn images_of_many_sizes_need_a_resize() {
     let shorter = "input = 'x'\nresize = { shorter = 8 }";
     let failure = run("normalize", shorter, &inputs).unwrap_err();
     assert_eq!(failure.message, "the images of `train` differ in size");
-    assert!(failure.help[0].contains("center_crop"), "{failure}");
+    assert!(failure.help[0].contains("`center_crop = 8`"), "{failure}");
     let (middles, outcome) =
         run("normalize", &format!("{shorter}\ncenter_crop = [8, 7]\npad = 1"), &inputs).unwrap();
     assert_eq!(outcome.summary, "2 train images 1x10x9, 1 class");

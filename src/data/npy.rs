@@ -20,12 +20,24 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// The type of an array's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberKind {
+    /// True or false, 1 or 0.
+    Bool,
+    /// Whole numbers of 8 bits with a sign.
+    I8,
     /// Bytes, 0 to 255.
     U8,
-    /// Whole numbers of 32 bits.
+    /// Whole numbers of 16 bits with a sign.
+    I16,
+    /// Whole numbers of 16 bits.
+    U16,
+    /// Whole numbers of 32 bits with a sign.
     I32,
-    /// Whole numbers of 64 bits.
+    /// Whole numbers of 32 bits.
+    U32,
+    /// Whole numbers of 64 bits with a sign.
     I64,
+    /// Whole numbers of 64 bits; read as far as they fit into 64 bits with a sign.
+    U64,
     /// Numbers in half precision.
     F16,
     /// Numbers in single precision.
@@ -35,14 +47,33 @@ pub enum NumberKind {
 }
 
 impl NumberKind {
-    const ALL: [Self; 6] = [Self::U8, Self::I32, Self::I64, Self::F16, Self::F32, Self::F64];
+    const ALL: [Self; 12] = [
+        Self::Bool,
+        Self::I8,
+        Self::U8,
+        Self::I16,
+        Self::U16,
+        Self::I32,
+        Self::U32,
+        Self::I64,
+        Self::U64,
+        Self::F16,
+        Self::F32,
+        Self::F64,
+    ];
 
     /// As a header has it.
     fn word(self) -> &'static str {
         match self {
+            Self::Bool => "|b1",
+            Self::I8 => "|i1",
             Self::U8 => "|u1",
+            Self::I16 => "<i2",
+            Self::U16 => "<u2",
             Self::I32 => "<i4",
+            Self::U32 => "<u4",
             Self::I64 => "<i8",
+            Self::U64 => "<u8",
             Self::F16 => "<f2",
             Self::F32 => "<f4",
             Self::F64 => "<f8",
@@ -52,9 +83,15 @@ impl NumberKind {
     /// As NumPy calls it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Bool => "bool",
+            Self::I8 => "int8",
             Self::U8 => "uint8",
+            Self::I16 => "int16",
+            Self::U16 => "uint16",
             Self::I32 => "int32",
+            Self::U32 => "uint32",
             Self::I64 => "int64",
+            Self::U64 => "uint64",
             Self::F16 => "float16",
             Self::F32 => "float32",
             Self::F64 => "float64",
@@ -63,10 +100,10 @@ impl NumberKind {
 
     fn size(self) -> usize {
         match self {
-            Self::U8 => 1,
-            Self::F16 => 2,
-            Self::I32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::Bool | Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 | Self::F16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
         }
     }
 }
@@ -105,7 +142,20 @@ impl NpyArray {
             let found = raw.data.len();
             format!("{found} bytes of data, which is not {} {:?}", kind.name(), raw.shape)
         })?;
-        Ok(Self { kind, shape: raw.shape, data })
+        let array = Self { kind, shape: raw.shape, data };
+        match array.beyond() {
+            Some(number) => {
+                Err(format!("it holds {number}, which is more than is read of a number"))
+            }
+            None => Ok(array),
+        }
+    }
+
+    /// A whole number that does not fit into 64 bits with a sign.
+    fn beyond(&self) -> Option<u64> {
+        let numbers = self.data.as_chunks().0.iter().map(|it| u64::from_le_bytes(*it));
+        let mut numbers = numbers.filter(|_| self.kind == NumberKind::U64);
+        numbers.find(|it| i64::try_from(*it).is_err())
     }
 
     /// The type of its numbers.
@@ -141,7 +191,15 @@ impl NpyArray {
                 let four = |it: &[u8; 8]| f64::from_le_bytes(*it) as f32;
                 Some(self.data.as_chunks().0.iter().map(four).collect())
             }
-            NumberKind::U8 | NumberKind::I32 | NumberKind::I64 => None,
+            NumberKind::Bool
+            | NumberKind::I8
+            | NumberKind::U8
+            | NumberKind::I16
+            | NumberKind::U16
+            | NumberKind::I32
+            | NumberKind::U32
+            | NumberKind::I64
+            | NumberKind::U64 => None,
         }
     }
 
@@ -153,17 +211,22 @@ impl NpyArray {
 
     /// Its numbers where they are whole; `None` where they have fractions.
     pub fn integers(&self) -> Option<Vec<i64>> {
-        match self.kind {
-            NumberKind::U8 => Some(self.data.iter().map(|it| i64::from(*it)).collect()),
-            NumberKind::I32 => {
-                let wide = |it: &[u8; 4]| i64::from(i32::from_le_bytes(*it));
-                Some(self.data.as_chunks().0.iter().map(wide).collect())
-            }
-            NumberKind::I64 => {
-                Some(self.data.as_chunks().0.iter().map(|it| i64::from_le_bytes(*it)).collect())
-            }
-            NumberKind::F16 | NumberKind::F32 | NumberKind::F64 => None,
+        fn wide<const N: usize>(data: &[u8], number: impl Fn([u8; N]) -> i64) -> Vec<i64> {
+            data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
         }
+        let data = &self.data;
+        Some(match self.kind {
+            NumberKind::Bool => wide(data, |[it]| i64::from(it != 0)),
+            NumberKind::I8 => wide(data, |it| i8::from_le_bytes(it).into()),
+            NumberKind::U8 => wide(data, |it| u8::from_le_bytes(it).into()),
+            NumberKind::I16 => wide(data, |it| i16::from_le_bytes(it).into()),
+            NumberKind::U16 => wide(data, |it| u16::from_le_bytes(it).into()),
+            NumberKind::I32 => wide(data, |it| i32::from_le_bytes(it).into()),
+            NumberKind::U32 => wide(data, |it| u32::from_le_bytes(it).into()),
+            // What is beyond was refused when the array was opened.
+            NumberKind::I64 | NumberKind::U64 => wide(data, i64::from_le_bytes),
+            NumberKind::F16 | NumberKind::F32 | NumberKind::F64 => return None,
+        })
     }
 }
 
@@ -212,7 +275,7 @@ impl RawArray {
 }
 
 /// `data` in C order that are in Fortran order: values of `size` bytes, at least one of them.
-fn c_order(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
+pub(super) fn c_order(data: &[u8], size: usize, shape: &[usize]) -> Vec<u8> {
     let mut ordered = Vec::with_capacity(data.len());
     let mut index = vec![0; shape.len()];
     loop {
@@ -455,6 +518,33 @@ mod tests {
         assert_eq!([header(NumberKind::I64, &[1, 3]), array.data.to_vec()].concat(), bytes);
     }
 
+    #[test]
+    fn whole_numbers_of_every_width_are_read_and_what_is_beyond_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        for (kind, last) in [
+            (NumberKind::Bool, 1),
+            (NumberKind::I8, -1),
+            (NumberKind::U8, 255),
+            (NumberKind::I16, -1),
+            (NumberKind::U16, 65_535),
+            (NumberKind::I32, -1),
+            (NumberKind::U32, 4_294_967_295),
+            (NumberKind::I64, -1),
+        ] {
+            let data = [vec![1], vec![0; kind.size() - 1], vec![255; kind.size()]].concat();
+            write(&path, kind, &[2], &data).unwrap();
+            let array = NpyArray::open(&path).unwrap();
+            assert_eq!(array.integers(), Some(vec![1, last]), "{kind:?}");
+            assert_eq!((array.kind(), array.floats()), (kind, None));
+        }
+        write(&path, NumberKind::U64, &[1], &7_u64.to_le_bytes()).unwrap();
+        assert_eq!(NpyArray::open(&path).unwrap().integers(), Some(vec![7]));
+        write(&path, NumberKind::U64, &[1], &u64::MAX.to_le_bytes()).unwrap();
+        let error = NpyArray::open(&path).unwrap_err().to_string();
+        assert!(error.contains("it holds 18446744073709551615, which is more than"), "{error}");
+    }
+
     /// `numpy.asfortranarray(numpy.arange(12).reshape(2, 3, 2))` and texts, as NumPy saves them.
     #[test]
     fn arrays_in_fortran_order_are_put_in_c_order() {
@@ -492,7 +582,7 @@ mod tests {
             (of(&text.replace("False", "True"), &[0; 7]), "7 bytes of data"),
             (of(&text.replace("False", "Maybe"), &[0; 8]), "its header is"),
             (of(&text.replace("<f4", ">f4"), &[0; 8]), "its numbers are `>f4`"),
-            (of(&text.replace("<f4", "<i2"), &[0; 8]), "float64, little-endian"),
+            (of(&text.replace("<f4", "<c8"), &[0; 8]), "float64, little-endian"),
             (of(&text.replace("<f4", "<f2"), &[0; 8]), "8 bytes of data, which is not float16 [2]"),
             (of(&text.replace("(2,)", "(2, x)"), &[0; 8]), "its header is"),
             (of(&text.replace("(2,)", "(4294967296, 4294967296)"), &[0; 8]), "8 bytes of data"),

@@ -1,7 +1,7 @@
 //! `normalize`: size, part, border, channels, and the mean and deviation that batches are made with.
 //!
 //! Pixels stay 8 bits on disk; mean and deviation are applied when batches are made. Of features there is nothing else to set:
-//! with `"auto"` they are standardised by the train split.
+//! with `"auto"` they are standardised by a split, `train` if no other one is named.
 
 use std::cell::OnceCell;
 
@@ -11,6 +11,7 @@ use super::{
     Context, DatasetShape, Defaults, Described, Failure, Halt, Kind, Measures, Outcome, Problem,
     Product, Stage,
 };
+use crate::config::diagnostic::suggest;
 use crate::config::node::{Node, Value};
 use crate::config::pixels::{self, LARGEST, SIZE, length, sides, two_lengths};
 use crate::config::{Diagnostic, Keys, Noted, Wants};
@@ -39,7 +40,12 @@ struct Normalize {
     channels: Option<usize>,
     mean: PerChannel,
     std: PerChannel,
+    /// The split that `"auto"` is taken from, where the user names one.
+    statistics: Option<String>,
 }
+
+/// The split that `"auto"` is taken from otherwise.
+const USUAL_STATISTICS: &str = "train";
 
 /// A number for each channel.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +56,7 @@ enum PerChannel {
     Each(Vec<f32>),
     /// Those that networks were trained with: a name in [`PRESETS`] and its numbers.
     Preset([f32; 3]),
-    /// That of the train split.
+    /// That of a split.
     Auto,
 }
 
@@ -95,6 +101,10 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
             "what is subtracted from each channel, whose values go from 0 to 1, or from each feature",
         ),
         ("std", "what each channel or feature is then divided by"),
+        (
+            "statistics",
+            "split whose mean and deviation `\"auto\"` takes for all splits; `train` when left out",
+        ),
     ]);
     let input = keys.reference("input", Wants::Dataset);
     let resize = new_size(keys);
@@ -107,6 +117,7 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
     let mean = per_channel(keys, "mean", 0.0, "finite", |_| true, |preset| preset.mean);
     let above = |value| value > 0.0;
     let std = per_channel(keys, "std", 1.0, "finite and above 0", above, |preset| preset.std);
+    let statistics = statistics(keys, [mean.as_ref().ok(), std.as_ref().ok()]);
     input?;
     Ok(Box::new(Normalize {
         resize: resize?,
@@ -115,7 +126,23 @@ fn parse(keys: &mut Keys, _: &Defaults) -> Result<Box<dyn Stage>, Noted> {
         channels: channels?,
         mean: mean?,
         std: std?,
+        statistics: statistics?,
     }))
+}
+
+/// `statistics = "amazon"`, which goes with `"auto"`.
+fn statistics(keys: &mut Keys, values: [Option<&PerChannel>; 2]) -> Result<Option<String>, Noted> {
+    let statistics = keys.string("statistics").optional()?;
+    let may_be_auto = values.iter().any(|it| it.is_none_or(|it| *it == PerChannel::Auto));
+    if statistics.is_some() && !may_be_auto {
+        let span = keys.peek("statistics").map_or(keys.span(), |node| node.span);
+        let message = "`statistics` has no meaning where neither `mean` nor `std` is \"auto\"";
+        return Err(keys.problem(
+            Diagnostic::at(span, message, "nothing is taken from this split")
+                .help("add `mean = \"auto\"` and `std = \"auto\"`, or leave `statistics` out"),
+        ));
+    }
+    Ok(statistics)
 }
 
 /// `resize = 32`, `resize = [32, 48]`, height and width, or `resize = { shorter = 256 }`.
@@ -175,7 +202,7 @@ fn per_channel(
     keys.may_be(key, || {
         let number = json!({ "type": "number" });
         let each = json!({ "type": "array", "items": number, "minItems": 1 });
-        let auto = json!({ "enum": ["auto"], "description": "that of the train split" });
+        let auto = json!({ "enum": ["auto"], "description": "that of the split `statistics`" });
         let word = |it: &Preset| json!({ "enum": [it.word], "description": it.about });
         let mut any = vec![auto];
         any.extend(PRESETS.iter().map(word));
@@ -276,30 +303,23 @@ fn fitting(channels: usize) -> String {
     format!("write `{each}`, a number for each channel, or `0.5` for all of them")
 }
 
-/// Mean and deviation of the train split, for `"auto"`.
-fn of_train(set: &Dataset) -> Result<Vec<PixelMoments>, DataError> {
-    let moments = if set.is_features() { feature_moments } else { moments };
-    set.split("train").map(moments).map_err(|_| {
-        DataError::rejected(
-            "\"auto\" takes mean and std from the split `train`, which is not there",
-        )
-    })
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
 fn auto_mean(moments: &[PixelMoments]) -> Vec<f32> {
     moments.iter().map(|moments| moments.mean as f32).collect()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "batches are 32-bit")]
-fn auto_std(moments: &[PixelMoments], features: bool) -> Result<Vec<f32>, DataError> {
+fn auto_std(
+    moments: &[PixelMoments],
+    (split, features): (&str, bool),
+) -> Result<Vec<f32>, DataError> {
     if features {
         return Ok(moments.iter().map(|it| divisor(it.std)).collect());
     }
     if let Some(channel) = moments.iter().position(|moments| moments.std == 0.0) {
         return Err(DataError::rejected(format!(
-            "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `train` are \
-             alike"
+            "\"auto\" cannot divide by the std of channel {channel}: all its pixels in `{split}` \
+             are alike"
         ))
         .advise("give a number for all channels: `std = 0.5`"));
     }
@@ -307,7 +327,7 @@ fn auto_std(moments: &[PixelMoments], features: bool) -> Result<Vec<f32>, DataEr
 }
 
 /// What features of a deviation are divided by: by 1 where all are alike, as scikit-learn's `StandardScaler` does it. Words that
-/// appear nowhere in `train` are usual among features that count words, so that this is no error as it is of pixels.
+/// appear nowhere in a split are usual among features that count words, so that this is no error as it is of pixels.
 fn divisor(std: f64) -> f32 {
     if are_alike(std) { 1.0 } else { in_batches(std) }
 }
@@ -322,12 +342,12 @@ fn in_batches(number: f64) -> f32 {
     number as f32
 }
 
-/// What to say of features that are the same in all of `train`, which these are the moments of.
-fn constant(moments: &[PixelMoments]) -> Option<String> {
+/// What to say of features that are the same in all of a split, which these are the moments of.
+fn constant(moments: &[PixelMoments], split: &str) -> Option<String> {
     let alike = moments.iter().filter(|it| are_alike(it.std)).count();
     let plural = if alike == 1 { "feature is" } else { "features are" };
     (alike > 0).then(|| {
-        format!("{alike} {plural} the same in every row of `train`: divided by 1, not by 0")
+        format!("{alike} {plural} the same in every row of `{split}`: divided by 1, not by 0")
     })
 }
 
@@ -347,6 +367,35 @@ fn change(
 }
 
 impl Normalize {
+    /// The split that `"auto"` is taken from.
+    fn measured(&self) -> &str {
+        self.statistics.as_deref().unwrap_or(USUAL_STATISTICS)
+    }
+
+    /// Why `"auto"` cannot be taken from its split, where that is not among `splits`.
+    fn unmeasured<'a>(&self, splits: impl Iterator<Item = &'a String>) -> Option<Problem> {
+        let splits: Vec<&str> = splits.map(String::as_str).collect();
+        let both = [("mean", &self.mean), ("std", &self.std)];
+        let (key, _) = both.into_iter().find(|(_, values)| **values == PerChannel::Auto)?;
+        let measured = self.measured();
+        if splits.contains(&measured) {
+            return None;
+        }
+        if self.statistics.is_some() {
+            let message = format!("the data set has no split `{measured}`");
+            let mut problem = Problem::at("statistics", message);
+            problem.help.extend(suggest(measured, splits));
+            return Some(problem);
+        }
+        let message = format!("\"auto\" is taken from the split `{measured}`, which is not there");
+        let shown: Vec<String> = splits.iter().map(|it| format!("`{it}`")).collect();
+        let first = splits.first().copied().unwrap_or("NAME");
+        Some(Problem::at(key, message).help(format!(
+            "name the split that is measured: `statistics = \"{first}\"`; there are {}",
+            shown.join(", ")
+        )))
+    }
+
     /// The first setting that is about pixels, where there are features instead.
     fn of_pixels(&self) -> Option<Problem> {
         let asked = [
@@ -384,20 +433,14 @@ impl Stage for Normalize {
         let channels = self.channels.or(input.channels);
         let mut problems = Vec::new();
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
-            match (values.each().zip(channels), values, &input.splits) {
-                (Some((values, channels)), ..) if values.len() != channels => {
-                    let message = mismatch(values.len(), channels, input.features);
-                    let problem = Problem::at(key, message);
-                    problems.push(problem.help(fitting(channels)));
-                }
-                (_, PerChannel::Auto, Some(splits)) if !splits.contains_key("train") => {
-                    let message = "\"auto\" is taken from the split `train`, which is not there";
-                    let advice = format!("give a number for all channels: `{key} = 0.5`");
-                    problems.push(Problem::at(key, message).help(advice));
-                }
-                _ => {}
+            if let Some((values, channels)) = values.each().zip(channels)
+                && values.len() != channels
+            {
+                let message = mismatch(values.len(), channels, input.features);
+                problems.push(Problem::at(key, message).help(fitting(channels)));
             }
         }
+        problems.extend(input.splits.as_ref().and_then(|splits| self.unmeasured(splits.keys())));
         let size = match self.resize {
             Some(NewSize::Fixed(height, width)) => Some((height, width)),
             Some(new) => input.size.and_then(|size| new.of(size)),
@@ -440,8 +483,13 @@ impl Stage for Normalize {
         {
             let failure = Failure::new(format!("the images of `{name}` differ in size"));
             return Err(match self.resize {
-                Some(_) => failure.help("add `center_crop = 224` to take the middle of each"),
-                None => failure.help("add `resize = [height, width]` to make them alike"),
+                // No image has a shorter side.
+                Some(NewSize::Shorter(side)) => {
+                    failure.help(format!("add `center_crop = {side}` to take the middle of each"))
+                }
+                Some(NewSize::Fixed(..)) | None => {
+                    failure.help("add `resize = [height, width]` to make them alike")
+                }
             }
             .into());
         }
@@ -455,16 +503,21 @@ impl Stage for Normalize {
         }
         let channels = self.channels.unwrap_or(set.channels());
         let shape = (channels, set.is_features());
+        if let Some(problem) = self.unmeasured(set.splits.keys()) {
+            return Err(problem.into());
+        }
+        let measured = self.measured();
+        let measure = if set.is_features() { feature_moments } else { moments };
         // A pass over everything there is, which both may ask for.
-        let moments = OnceCell::new();
-        let of_train = || match moments.get() {
-            Some(found) => Ok(found),
-            None => of_train(&set).map(|found| moments.get_or_init(|| found)),
+        let found = OnceCell::new();
+        let of_split = || match found.get() {
+            Some(moments) => Ok(moments),
+            None => set.split(measured).map(|split| found.get_or_init(|| measure(split))),
         };
-        let mean = self.mean.resolve(shape, || of_train().map(|it| auto_mean(it)))?;
-        let std = self.std.resolve(shape, || auto_std(of_train()?, shape.1))?;
+        let mean = self.mean.resolve(shape, || of_split().map(|it| auto_mean(it)))?;
+        let std = self.std.resolve(shape, || auto_std(of_split()?, (measured, shape.1)))?;
         if self.std == PerChannel::Auto && shape.1 {
-            constant(of_train()?).iter().for_each(|note| context.progress.note(note));
+            constant(of_split()?, measured).iter().for_each(|note| context.progress.note(note));
         }
         let set = Dataset { mean, std, ..set };
         Outcome::of_dataset(&set, context)

@@ -28,7 +28,7 @@ pub(super) const KIND: Kind = Kind {
     parse,
 };
 
-/// Applied in the order pool, classes, holdout, proportions, per_class.
+/// Applied in the order pool, classes, holdout, and then proportions or per_class.
 #[derive(Debug)]
 struct SplitStage {
     from: String,
@@ -243,7 +243,7 @@ pub(super) fn handed_on(setting: impl Fn(&str) -> Option<serde_json::Value>) -> 
     let pool = setting("pool").and_then(|it| serde_json::from_value::<Vec<String>>(it).ok());
     let pooled = pool.unwrap_or_else(|| vec![from.clone()]);
     let held = setting("holdout").and_then(|_| text("name"));
-    held.map(|held| (held, pooled.clone())).into_iter().chain([(from, pooled.clone())]).collect()
+    held.map(|held| (held, pooled.clone())).into_iter().chain([(from, pooled)]).collect()
 }
 
 impl SplitStage {

@@ -296,6 +296,51 @@ augment = ["mixup"]
 }
 
 #[test]
+fn domains_that_are_groups_are_standardised_each_by_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let lines: String = (0..16)
+        .map(|at| {
+            let (domain, shift) = if at < 8 { ("amazon", 0) } else { ("webcam", 1000) };
+            let label = if at % 2 == 0 { "even" } else { "odd" };
+            format!("{},{label},{domain}\n", at % 8 + shift)
+        })
+        .collect();
+    put(root.path(), "d.csv", &format!("a,label,domain\n{lines}"));
+    let stages = |statistics: [&str; 2]| {
+        let scaled = |name: &str, line: &str| {
+            format!(
+                "[stages.{name}]\nkind = \"normalize\"\ninput = \"data\"\nmean = \"auto\"\nstd = \"auto\"\n{line}\n"
+            )
+        };
+        format!(
+            "[pipeline]\nname = \"p\"\n[stages.data]\nkind = \"download\"\nsource = \"file:d.csv\"\n\
+             format = \"csv\"\ngroups = \"domain\"\n{}{}[stages.net]\nkind = \"pretrain\"\n\
+             train = \"source.amazon\"\nmodel = {{ layers = [] }}\nepochs = 1\n[stages.score]\n\
+             kind = \"evaluate\"\nmodels = [\"net\"]\non = [\"source.amazon\", \"target.webcam\"]\n",
+            scaled("source", statistics[0]),
+            scaled("target", statistics[1])
+        )
+    };
+    put(root.path(), "p.toml", &stages(["", "statistics = \"webcam\""]));
+    let output = runner(root.path(), &["run", "p.toml", "--offline"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("\"auto\" is taken from the split `train`"), "{said}");
+    assert!(said.contains("`statistics = \"amazon\"`; there are `amazon`, `webcam`"), "{said}");
+    assert!(said.contains("p.toml:11:8"), "{said}");
+    put(root.path(), "p.toml", &stages(["statistics = \"amazon\"", "statistics = \"webcam\""]));
+    run(root.path(), "p.toml");
+    // The domains differ by a shift alone, so that each of them standardised by itself is the other.
+    let scores = fs::read_to_string(latest(root.path(), "p").join("scores.csv")).unwrap();
+    let of = |on: &str| -> Vec<String> {
+        let lines = scores.lines().filter(|line| line.contains(on));
+        lines.map(|line| line.replace(on, "")).collect()
+    };
+    assert!(!of("source.amazon").is_empty(), "{scores}");
+    assert_eq!(of("source.amazon"), of("target.webcam"));
+}
+
+#[test]
 fn what_a_layer_makes_of_images_is_a_data_set_that_others_train_on_whatever_its_classes() {
     let root = tempfile::tempdir().unwrap();
     let classes = [("bike", [20, 30, 220]), ("lamp", [20, 220, 40]), ("mug", [220, 30, 20])];

@@ -118,6 +118,38 @@ fn files_of_every_format_hold_what_was_written() {
     }
 }
 
+/// Arrays of more dimensions are flattened as NumPy flattens them, whatever else the file holds.
+#[test]
+fn files_of_matlab_hold_what_scipy_reads_of_them() {
+    let held: Value = serde_json::from_str(include_str!("../golden/features_matlab.json"))
+        .expect("what the script wrote");
+    for (name, known) in held.as_object().unwrap() {
+        let set = read(DataFormat::Mat, name, USUAL);
+        let found: Vec<(Vec<f64>, String)> = rows(&set, &set.splits["train"])
+            .into_iter()
+            .map(|(row, label)| (row.into_iter().map(f64::from).collect(), label))
+            .collect();
+        let known_row = |row: &Value| -> Vec<f64> {
+            row.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect()
+        };
+        let features = known["features"].as_array().unwrap().iter().map(known_row);
+        let labels = known["labels"].as_array().unwrap().iter().map(Value::to_string);
+        assert_eq!(found, features.zip(labels).collect::<Vec<_>>(), "{name}");
+    }
+    for (named, what) in [
+        (["note", "labels", ""], "`note`: it is text"),
+        (["names", "labels", ""], "`names`: it is a cell array"),
+        (["settings", "labels", ""], "`settings`: it is a structure"),
+        (["adjacency", "labels", ""], "`adjacency`: it is a sparse array"),
+        (["spectrum", "labels", ""], "`spectrum`: it holds complex numbers"),
+        (["fts", "note", ""], "`note`: it is text"),
+        (["fts", "labels", "names"], "`names`: it is a cell array"),
+    ] {
+        let error = try_read(DataFormat::Mat, "maps.mat", named).unwrap_err().to_string();
+        assert!(error.contains("maps.mat") && error.contains(what), "{what}: {error}");
+    }
+}
+
 #[test]
 fn names_of_arrays_and_files_say_the_splits() {
     for (format, name) in [(DataFormat::Npz, "splits.npz"), (DataFormat::Npy, "npy")] {

@@ -5,7 +5,7 @@
 //! is called like the list (`mnist_m_train_labels.txt` goes with `mnist_m_train/`), or to the folder
 //! that the user named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use super::columns::Columns;
 use super::listed::{Home, Listed};
 use super::names::split_word;
-use super::{Decoding, Layout, ReadSplits, Undecoded, numbered, table, visible_files};
+use super::{Decoding, ImageGroup, Layout, ReadSplits, Undecoded, numbered, table, visible_files};
 use crate::data::Watch;
 use crate::data::error::DataError;
 
@@ -33,17 +33,21 @@ pub fn read(
     decoding: &Decoding,
     watch: &Watch,
 ) -> Result<ReadSplits, DataError> {
-    find(path, layout)?.decode(decoding, watch)
+    let found = find(path, layout)?;
+    for remark in repeated(&found.groups) {
+        watch.progress.note(&format!("{}: {remark}", path.display()));
+    }
+    found.decode(decoding, watch)
 }
 
 /// The images that the lists at `path` name, none of which is looked at.
 ///
 /// # Errors
-/// When there is no list, a line is not of the form above, or a file is missing.
+/// When there is no list, a line is not of the form above, a file is missing, or an image has two labels in a split.
 pub(super) fn find(path: &Path, layout: &Layout) -> Result<Undecoded, DataError> {
     let lists = lists(path)?;
     let home = Home::new(path, layout);
-    let mut splits: IndexMap<String, Vec<Listed>> = IndexMap::new();
+    let mut splits: IndexMap<String, Vec<(&PathBuf, Listed)>> = IndexMap::new();
     for list in &lists {
         let name = split(list, &lists, layout)?;
         let lines = read_list(list, &home, layout)?;
@@ -54,19 +58,76 @@ pub(super) fn find(path: &Path, layout: &Layout) -> Result<Undecoded, DataError>
                 format!("a second list for the split `{name}`"),
             ));
         }
-        known.extend(lines);
+        known.extend(lines.into_iter().map(|line| (list, line)));
     }
-    let labels: BTreeSet<&str> =
-        splits.values().flatten().map(|line| line.label.as_str()).collect();
-    numbered::refuse_in_lists(splits.values().flatten().map(|line| line.label.as_str()), &lists)?;
+    let label = |(_, line): &(&PathBuf, Listed)| line.label.clone();
+    let all: Vec<String> = splits.values().flatten().map(label).collect();
+    numbered::refuse_in_lists(all.iter().map(String::as_str), &lists)?;
+    let labels: BTreeSet<&str> = all.iter().map(String::as_str).collect();
     let (classes, numbers) = classes(&labels);
-    let group = |(name, lines): (&String, &Vec<Listed>)| {
-        let files = lines.iter().map(|line| line.file.clone()).collect();
-        let labels = lines.iter().map(|line| numbers[line.label.as_str()]).collect();
+    splits.values().try_for_each(|lines| refuse_two_labels(lines, &numbers))?;
+    let group = |(name, lines): (&String, &Vec<(&PathBuf, Listed)>)| {
+        let files = lines.iter().map(|(_, line)| line.file.clone()).collect();
+        let labels = lines.iter().map(|(_, line)| numbers[line.label.as_str()]).collect();
         (name.clone(), files, labels)
     };
     let groups = splits.iter().map(group).collect();
     Ok(Undecoded { classes, groups })
+}
+
+/// Fails where an image of a split has labels of two classes.
+fn refuse_two_labels(
+    lines: &[(&PathBuf, Listed)],
+    numbers: &BTreeMap<&str, u32>,
+) -> Result<(), DataError> {
+    let mut known: HashMap<&Path, (&PathBuf, &Listed)> = HashMap::new();
+    for (list, line) in lines {
+        let (other_list, other) = *known.entry(&line.file).or_insert((*list, line));
+        if numbers[line.label.as_str()] == numbers[other.label.as_str()] {
+            continue;
+        }
+        let place = match other_list == *list {
+            true => format!("line {}", other.line),
+            false => format!("line {} of {}", other.line, other_list.display()),
+        };
+        let (file, label) = (line.file.display(), &line.label);
+        return Err(DataError::rejected(format!(
+            "{}: line {}: {file} has the label `{label}`, and `{}` in {place}",
+            list.display(),
+            line.line,
+            other.label
+        ))
+        .advise("an image has one label in a split: leave one of the lines out"));
+    }
+    Ok(())
+}
+
+/// What to say of images that are listed more than once, in a split or in two of them.
+fn repeated(groups: &[ImageGroup]) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let images = |count: usize| if count == 1 { "image is" } else { "images are" };
+    let sets: Vec<HashSet<&PathBuf>> =
+        groups.iter().map(|(_, files, _)| files.iter().collect()).collect();
+    for (at, (name, files, _)) in groups.iter().enumerate() {
+        let mut seen = HashSet::new();
+        let again: Vec<&PathBuf> = files.iter().filter(|file| !seen.insert(*file)).collect();
+        if let Some(first) = again.first() {
+            let count = again.iter().collect::<HashSet<_>>().len();
+            let (are, first) = (images(count), first.display());
+            remarks.push(format!("{count} {are} listed more than once in `{name}`, as {first} is"));
+        }
+        for (other, (other_name, files, _)) in groups.iter().enumerate().skip(at + 1) {
+            let mut both = files.iter().filter(|file| sets[at].contains(file));
+            if let Some(first) = both.next() {
+                let count = sets[at].intersection(&sets[other]).count();
+                let (are, first) = (images(count), first.display());
+                remarks.push(format!(
+                    "{count} {are} in `{name}` and in `{other_name}`, as {first} is"
+                ));
+            }
+        }
+    }
+    remarks
 }
 
 /// The split that a list is for: what its name says, or `train` where it is the only one.
@@ -263,6 +324,45 @@ mod tests {
         let said = error.to_string();
         assert!(said.contains("train.txt: line 21: the label 1999 lies far beyond"), "{said}");
         assert!(said.contains("end at 9"), "{said}");
+    }
+
+    #[test]
+    fn an_image_with_two_labels_in_a_split_is_an_error_with_both_lines() {
+        let text = "1.png cat\n2.png dog\n./1.png dog\n";
+        let error = found(&["1.png", "2.png"], &[("train.txt", text)]).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("train.txt: line 3: ") && said.contains("1.png has"), "{said}");
+        assert!(said.ends_with("the label `dog`, and `cat` in line 1"), "{said}");
+        // In two lists of one split.
+        let folder = folder(&["1.png", "2.png"]);
+        put(folder.path(), "a.txt", "1.png cat\n");
+        put(folder.path(), "b.txt", "2.png dog\n1.png dog\n");
+        let none = Layout { ignores_splits: true, ..Layout::default() };
+        let said = read_as(folder.path(), &none).unwrap_err().to_string();
+        assert!(said.contains("b.txt: line 2: ") && said.contains("`cat` in line 1 of "), "{said}");
+        // The same class, written in two ways.
+        let same = found(&["1.png"], &[("train.txt", "1.png 1\n1.png 01\n")]);
+        assert_eq!(same.unwrap().splits["train"].len(), 2);
+    }
+
+    #[test]
+    fn images_that_are_listed_more_than_once_are_told_of() {
+        let file = |name: &str| PathBuf::from(name);
+        let group = |name: &str, files: &[&str]| {
+            (name.to_owned(), files.iter().map(|it| file(it)).collect(), vec![0; files.len()])
+        };
+        let groups = [
+            group("train", &["a.png", "b.png", "a.png", "a.png", "c.png"]),
+            group("test", &["c.png", "b.png", "d.png"]),
+        ];
+        assert_eq!(
+            repeated(&groups),
+            [
+                "1 image is listed more than once in `train`, as a.png is",
+                "2 images are in `train` and in `test`, as c.png is"
+            ]
+        );
+        assert!(repeated(&groups[1..]).is_empty());
     }
 
     #[test]

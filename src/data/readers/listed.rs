@@ -18,6 +18,8 @@ use crate::data::error::DataError;
 pub(super) struct Listed {
     pub file: PathBuf,
     pub label: String,
+    /// The line of its list, from 1.
+    pub line: usize,
 }
 
 /// What all lists of a source have in common.
@@ -90,13 +92,13 @@ impl Folders<'_> {
             inside = true;
             if names_image(name) {
                 if file.is_file() {
-                    return Ok(Listed { file, label });
+                    return Ok(Listed { file, label, line });
                 }
             } else if may_lack_ending {
                 let files = endings().map(|ending| with_ending(&file, &ending));
                 let mut found = files.filter(|file| file.is_file());
                 match (found.next(), found.next()) {
-                    (Some(file), None) => return Ok(Listed { file, label }),
+                    (Some(file), None) => return Ok(Listed { file, label, line }),
                     (Some(a), Some(b)) => {
                         let (a, b) = (a.display(), b.display());
                         return Err(refused(&format!("it may be {a} or {b}")));

@@ -2,10 +2,13 @@
 //! Format", The MathWorks).
 //!
 //! A header of 128 bytes, then elements: a tag (type and length), the content, and padding to 8 bytes. An
-//! element may be packed by zlib. Other things than arrays of real numbers are errors.
+//! element may be packed by zlib. Variables that are no arrays of real numbers are known by name, and what they hold is not
+//! looked at.
 
 use std::borrow::Cow;
 use std::io::Read;
+
+use crate::data::npy::c_order;
 
 /// Bytes that all packed elements of a file may have together once they are unpacked: keeps a crafted file
 /// from filling the memory.
@@ -15,11 +18,18 @@ const HEADER: usize = 128;
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
 
-/// An array with a name.
+/// What a file holds under a name.
 #[derive(Debug)]
-pub(super) struct MatlabArray {
+pub(super) struct MatlabVariable {
     /// What it is called.
     pub name: String,
+    /// Its numbers, or what it is instead of an array of real numbers.
+    pub array: Result<MatlabArray, String>,
+}
+
+/// An array of real numbers.
+#[derive(Debug)]
+pub(super) struct MatlabArray {
     /// Its dimensions, two or more; the first one counts fastest.
     pub dimensions: Vec<usize>,
     number: Number,
@@ -27,8 +37,39 @@ pub(super) struct MatlabArray {
     data: Vec<u8>,
 }
 
+/// The numbers of an array.
+#[derive(Debug, PartialEq)]
+pub(super) enum Numbers {
+    /// Of a type without fractions.
+    Whole(Vec<i64>),
+    /// Of a type with fractions.
+    Real(Vec<f64>),
+}
+
 impl MatlabArray {
-    /// The number at a place, columns one after the other.
+    /// All of its numbers in C order, where the last dimension counts fastest: rows one after the other.
+    ///
+    /// # Errors
+    /// When a whole number does not fit into 64 bits with a sign.
+    pub(super) fn rows(&self) -> Result<Numbers, String> {
+        let size = self.number.size();
+        let data = match self.data.is_empty() {
+            true => Vec::new(),
+            false => c_order(&self.data, size, &self.dimensions),
+        };
+        let numbers = data.chunks_exact(size);
+        if matches!(self.number, Number::F32 | Number::F64) {
+            let value = |bytes| self.number.value(bytes, self.order);
+            return Ok(Numbers::Real(numbers.map(value).collect()));
+        }
+        let whole = |bytes| {
+            let number = self.number.whole(bytes, self.order);
+            i64::try_from(number).map_err(|_| format!("{number} is more than is read of a number"))
+        };
+        numbers.map(whole).collect::<Result<_, _>>().map(Numbers::Whole)
+    }
+
+    /// The number at a place, columns one after the other. Whole numbers of 64 bits are rounded.
     ///
     /// # Panics
     /// When the place is outside.
@@ -65,13 +106,14 @@ enum Number {
     U16,
     I32,
     U32,
+    I64,
+    U64,
     F32,
     F64,
 }
 
 impl Number {
-    /// What the type of an element says; `None` for integers of 64 bits, which `f64` does not hold, and
-    /// for what is no number.
+    /// What the type of an element says; `None` for what is no number.
     fn of(kind: u32) -> Option<Self> {
         Some(match kind {
             1 => Self::I8,
@@ -82,6 +124,8 @@ impl Number {
             6 => Self::U32,
             7 => Self::F32,
             9 => Self::F64,
+            12 => Self::I64,
+            13 => Self::U64,
             _ => return None,
         })
     }
@@ -92,11 +136,28 @@ impl Number {
             Self::I8 | Self::U8 => 1,
             Self::I16 | Self::U16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::F64 => 8,
+            Self::I64 | Self::U64 | Self::F64 => 8,
         }
     }
 
     fn value(self, bytes: &[u8], order: ByteOrder) -> f64 {
+        match self {
+            Self::F32 => f32::from_le_bytes(order.little(bytes)).into(),
+            Self::F64 => f64::from_le_bytes(order.little(bytes)),
+            #[expect(clippy::cast_precision_loss, reason = "its documentation says so")]
+            Self::I8
+            | Self::U8
+            | Self::I16
+            | Self::U16
+            | Self::I32
+            | Self::U32
+            | Self::I64
+            | Self::U64 => self.whole(bytes, order) as f64,
+        }
+    }
+
+    /// A number without a fraction.
+    fn whole(self, bytes: &[u8], order: ByteOrder) -> i128 {
         match self {
             Self::I8 => i8::from_le_bytes(order.little(bytes)).into(),
             Self::U8 => u8::from_le_bytes(order.little(bytes)).into(),
@@ -104,8 +165,9 @@ impl Number {
             Self::U16 => u16::from_le_bytes(order.little(bytes)).into(),
             Self::I32 => i32::from_le_bytes(order.little(bytes)).into(),
             Self::U32 => u32::from_le_bytes(order.little(bytes)).into(),
-            Self::F32 => f32::from_le_bytes(order.little(bytes)).into(),
-            Self::F64 => f64::from_le_bytes(order.little(bytes)),
+            Self::I64 => i64::from_le_bytes(order.little(bytes)).into(),
+            Self::U64 => u64::from_le_bytes(order.little(bytes)).into(),
+            Self::F32 | Self::F64 => unreachable!("they have fractions"),
         }
     }
 }
@@ -114,12 +176,12 @@ impl Number {
 ///
 /// # Errors
 /// What is wrong, and at which byte.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<MatlabArray>, String> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<MatlabVariable>, String> {
     read_within(bytes, LARGEST)
 }
 
 /// As [`read`], with so many bytes of what is unpacked at most.
-fn read_within(bytes: &[u8], mut room: u64) -> Result<Vec<MatlabArray>, String> {
+fn read_within(bytes: &[u8], mut room: u64) -> Result<Vec<MatlabVariable>, String> {
     let order = byte_order(bytes)?;
     let mut elements = Elements { bytes, at: HEADER, order, pads: false };
     let mut variables = Vec::new();
@@ -132,7 +194,7 @@ fn read_within(bytes: &[u8], mut room: u64) -> Result<Vec<MatlabArray>, String> 
             COMPRESSED => Cow::Owned(unpacked(content, order, &mut room).map_err(inside)?),
             other => return Err(inside(format!("is of type {other}, not an array"))),
         };
-        variables.push(matrix(&content, order).map_err(inside)?);
+        variables.push(variable(&content, order).map_err(inside)?);
     }
     Ok(variables)
 }
@@ -177,9 +239,25 @@ fn unpacked(packed: &[u8], order: ByteOrder, room: &mut u64) -> Result<Vec<u8>, 
     Ok(content)
 }
 
-/// The parts of an array: flags, dimensions, name, numbers.
-fn matrix(content: &[u8], order: ByteOrder) -> Result<MatlabArray, String> {
+/// What is no array of numbers, by its class; `None` where it is one.
+fn other_than_numbers(class: u32) -> Option<&'static str> {
+    Some(match class {
+        1 => "it is a cell array, not an array of numbers",
+        2 => "it is a structure, not an array of numbers",
+        4 => "it is text (`char`), not an array of numbers",
+        5 => "it is a sparse array: save it as `full(...)` makes it",
+        6..=15 => return None,
+        3 | 17 => "it is an object, not an array of numbers",
+        16 => "it is a function, not an array of numbers",
+        _ => "it is of a class that is not known, not an array of numbers",
+    })
+}
+
+/// The parts of a variable: flags, dimensions, name, numbers.
+fn variable(content: &[u8], order: ByteOrder) -> Result<MatlabVariable, String> {
     const COMPLEX: u32 = 0x0800;
+    /// Objects of newer kinds, whose dimensions MATLAB keeps elsewhere.
+    const OPAQUE: u32 = 17;
     let mut parts = Elements { bytes: content, at: 0, order, pads: true };
     let mut part = |what: &str, kind: u32| match parts.element() {
         Ok((found, content)) if found == kind => Ok(content),
@@ -189,18 +267,22 @@ fn matrix(content: &[u8], order: ByteOrder) -> Result<MatlabArray, String> {
     let flags = part("flags", 6)?;
     let flags = flags.get(..4).filter(|_| flags.len() == 8).ok_or("its flags are not 8 bytes")?;
     let flags = u32::from_le_bytes(order.little(flags));
-    let dimensions = part("dimensions", 5)?;
-    let name = String::from_utf8_lossy(part("letters of its name", 1)?).into_owned();
-    let inside = |reason: String| format!("`{name}`: {reason}");
     let class = flags & 0xff;
-    if !(6..=15).contains(&class) {
-        return Err(inside(format!("is of class {class}, not an array of numbers")));
+    let dimensions = if class == OPAQUE { &[] } else { part("dimensions", 5)? };
+    let name = String::from_utf8_lossy(part("letters of its name", 1)?).into_owned();
+    let is_complex = (flags & COMPLEX != 0).then_some("it holds complex numbers");
+    if let Some(other) = other_than_numbers(class).or(is_complex) {
+        return Ok(MatlabVariable { name, array: Err(other.to_owned()) });
     }
-    if flags & COMPLEX != 0 {
-        return Err(inside("holds complex numbers".into()));
-    }
+    let array = numbers(dimensions, &mut parts).map_err(|reason| format!("`{name}`: {reason}"))?;
+    Ok(MatlabVariable { name, array: Ok(array) })
+}
+
+/// The array of these dimensions whose numbers are next in `parts`.
+fn numbers(dimensions: &[u8], parts: &mut Elements) -> Result<MatlabArray, String> {
+    let order = parts.order;
     if dimensions.len() < 8 || !dimensions.len().is_multiple_of(4) {
-        return Err(inside(format!("{} bytes of dimensions", dimensions.len())));
+        return Err(format!("{} bytes of dimensions", dimensions.len()));
     }
     let dimensions: Vec<usize> = dimensions
         .as_chunks::<4>()
@@ -208,20 +290,19 @@ fn matrix(content: &[u8], order: ByteOrder) -> Result<MatlabArray, String> {
         .iter()
         .map(|bytes| usize::try_from(i32::from_le_bytes(order.little(bytes))))
         .collect::<Result<_, _>>()
-        .map_err(|_| inside("a dimension is negative".into()))?;
-    let (kind, data) =
-        parts.element().map_err(|reason| inside(format!("its numbers: {reason}")))?;
+        .map_err(|_| "a dimension is negative")?;
+    let (kind, data) = parts.element().map_err(|reason| format!("its numbers: {reason}"))?;
     let number = Number::of(kind)
-        .ok_or_else(|| inside(format!("its numbers are of type {kind}, which is not read")))?;
+        .ok_or_else(|| format!("its numbers are of type {kind}, which is not read"))?;
     let expected =
         dimensions.iter().try_fold(number.size(), |product, length| product.checked_mul(*length));
     if expected != Some(data.len()) {
         let count = data.len();
-        return Err(inside(format!("{count} bytes of numbers for the dimensions {dimensions:?}")));
+        return Err(format!("{count} bytes of numbers for the dimensions {dimensions:?}"));
     }
     let data = data.to_vec();
-    parts.finish().map_err(inside)?;
-    Ok(MatlabArray { name, dimensions, number, order, data })
+    parts.finish()?;
+    Ok(MatlabArray { dimensions, number, order, data })
 }
 
 /// Elements one after the other.
@@ -329,10 +410,11 @@ mod tests {
 
     /// Name, dimensions and numbers of each variable.
     fn found(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f64>)> {
-        let shown = |it: MatlabArray| {
-            let count: usize = it.dimensions.iter().product();
-            let numbers = (0..count).map(|at| it.value(at)).collect();
-            (it.name, it.dimensions, numbers)
+        let shown = |it: MatlabVariable| {
+            let array = it.array.unwrap();
+            let count: usize = array.dimensions.iter().product();
+            let numbers = (0..count).map(|at| array.value(at)).collect();
+            (it.name, array.dimensions, numbers)
         };
         read(bytes).unwrap().into_iter().map(shown).collect()
     }
@@ -343,7 +425,7 @@ mod tests {
 
     #[test]
     fn arrays_of_every_kind_of_number_are_read_plain_and_packed() {
-        let kinds: [(u32, Vec<u8>); 8] = [
+        let kinds: [(u32, Vec<u8>); 10] = [
             (1, vec![254, 3]),
             (2, vec![254, 3]),
             (3, [(-2_i16).to_le_bytes(), 3_i16.to_le_bytes()].concat()),
@@ -352,8 +434,11 @@ mod tests {
             (6, [4_000_000_000_u32.to_le_bytes(), 3_u32.to_le_bytes()].concat()),
             (7, [(-2.5_f32).to_le_bytes(), 3_f32.to_le_bytes()].concat()),
             (9, [(-2.5_f64).to_le_bytes(), 3_f64.to_le_bytes()].concat()),
+            (12, [(-2_i64).to_le_bytes(), 3_i64.to_le_bytes()].concat()),
+            (13, [(1_u64 << 63).to_le_bytes(), 3_u64.to_le_bytes()].concat()),
         ];
-        let firsts = [-2.0, 254.0, -2.0, 65_534.0, -2.0, 4e9, -2.5, -2.5];
+        let firsts =
+            [-2.0, 254.0, -2.0, 65_534.0, -2.0, 4e9, -2.5, -2.5, -2.0, 9_223_372_036_854_775_808.0];
         for ((kind, numbers), first) in kinds.into_iter().zip(firsts) {
             let plain = array("some_name", [1, 2], kind, &numbers);
             let expected = ("some_name".to_owned(), vec![1, 2], vec![first, 3.0]);
@@ -390,17 +475,50 @@ mod tests {
         assert!(changed(126, b'x').contains("no byte order at byte 126"));
         assert!(changed(128, 9).starts_with("the element at byte 128: is of type 9"));
         assert!(changed(136, 5).contains("its flags are of type 5, not 6"));
-        assert!(changed(144, 1).contains("`abc`: is of class 1"));
-        assert!(changed(145, 8).contains("`abc`: holds complex numbers"));
         assert!(changed(160, 2).contains("16 bytes of numbers for the dimensions [2, 2]"));
         assert!(changed(163, 0x80).contains("a dimension is negative"));
-        assert!(changed(184, 12).contains("its numbers are of type 12"));
+        assert!(changed(184, 8).contains("its numbers are of type 8"));
         assert!(reason(b"\x89HDF\r\n").contains("HDF5"));
         assert!(reason(&[0; 127]).contains("too short"));
         let several = [array("a", [1, 1], 2, &[1]), array("b", [1, 1], 2, &[1])].concat();
         assert!(reason(&file(&[packed(&several)])).contains("72 bytes after its end"));
         assert!(reason(&file(&[packed(&element(9, &[0; 8]))])).contains("element of type 9"));
         assert!(reason(&file(&[element(15, &[1, 2, 3, 4])])).contains("cannot be unpacked"));
+    }
+
+    #[test]
+    fn variables_that_are_no_real_numbers_are_known_by_name_and_keep_no_other_from_being_read() {
+        let read_as = |at: usize, byte: u8| {
+            let mut other = array("abc", [1, 2], 9, &[0; 16]);
+            other[at - HEADER] = byte;
+            let mut found = read(&file(&[other, array("x", [1, 1], 2, &[7])])).unwrap();
+            let (last, first) = (found.pop().unwrap(), found.pop().unwrap());
+            assert_eq!((&*first.name, &*last.name), ("abc", "x"));
+            assert_eq!(last.array.unwrap().rows(), Ok(Numbers::Whole(vec![7])));
+            first.array.unwrap_err()
+        };
+        assert!(read_as(144, 1).contains("a cell array"));
+        assert!(read_as(144, 2).contains("a structure"));
+        assert!(read_as(144, 4).contains("text (`char`)"));
+        assert!(read_as(144, 5).contains("`full(...)`"));
+        assert!(read_as(145, 8).contains("complex"));
+        // MATLAB keeps the dimensions of such objects elsewhere.
+        let flags = [17_u32.to_le_bytes(), [0; 4]].concat();
+        let opaque = [element(6, &flags), element(1, b"t"), element(1, b"MCOS")].concat();
+        let found = read(&file(&[element(14, &opaque)])).unwrap().pop().unwrap();
+        assert!(found.name == "t" && found.array.unwrap_err().contains("an object"));
+    }
+
+    #[test]
+    fn whole_numbers_of_64_bits_are_exact_or_refused() {
+        let whole = |kind: u32, bytes: [u8; 8]| {
+            let mut found = read(&file(&[array("x", [1, 1], kind, &bytes)])).unwrap();
+            found.pop().unwrap().array.unwrap().rows()
+        };
+        let large = (1_i64 << 53) + 1;
+        assert_eq!(whole(12, large.to_le_bytes()), Ok(Numbers::Whole(vec![large])));
+        let reason = whole(13, u64::MAX.to_le_bytes()).unwrap_err();
+        assert!(reason.starts_with("18446744073709551615 is more than"), "{reason}");
     }
 
     #[test]

@@ -39,7 +39,10 @@ fn parse(bytes: &[u8]) -> Result<IndexMap<String, Split>, String> {
     let find = |name: String| {
         let mut named = variables.iter().filter(|it| it.name == name);
         match (named.next(), named.next()) {
-            (Some(variable), None) => Ok(variable),
+            (Some(variable), None) => match &variable.array {
+                Ok(array) => Ok((name, array)),
+                Err(reason) => Err(format!("`{name}`: {reason}")),
+            },
             (None, _) => Err(format!("there is no variable `{name}`")),
             (Some(_), Some(_)) => Err(format!("there are two variables `{name}`")),
         }
@@ -48,7 +51,7 @@ fn parse(bytes: &[u8]) -> Result<IndexMap<String, Split>, String> {
     for name in SPLITS {
         let patterns = find(format!("{name}_patterns"))?;
         let labels = find(format!("{name}_labels"))?;
-        splits.insert(name.to_owned(), split(patterns, labels)?);
+        splits.insert(name.to_owned(), split(&patterns, &labels)?);
     }
     let expected = 2 * SPLITS.len();
     if variables.len() != expected {
@@ -57,30 +60,34 @@ fn parse(bytes: &[u8]) -> Result<IndexMap<String, Split>, String> {
     Ok(splits)
 }
 
-fn split(patterns: &MatlabArray, labels: &MatlabArray) -> Result<Split, String> {
+fn split(
+    (patterns_name, patterns): &(String, &MatlabArray),
+    (labels_name, labels): &(String, &MatlabArray),
+) -> Result<Split, String> {
     const AREA: usize = SIDE * SIDE;
     let &[AREA, count] = patterns.dimensions.as_slice() else {
-        let (name, found) = (&patterns.name, &patterns.dimensions);
+        let (name, found) = (patterns_name, &patterns.dimensions);
         return Err(format!("`{name}` has the dimensions {found:?}, not {AREA} and any number"));
     };
     if labels.dimensions != [CLASSES, count] {
-        let (name, found) = (&labels.name, &labels.dimensions);
+        let (name, found) = (labels_name, &labels.dimensions);
         return Err(format!("`{name}` has the dimensions {found:?}, not [{CLASSES}, {count}]"));
     }
     let pixel = |at: usize| {
         let value = patterns.value(at);
         byte(value).ok_or_else(|| {
-            let (name, column, row) = (&patterns.name, at / AREA, at % AREA);
+            let (name, column, row) = (patterns_name, at / AREA, at % AREA);
             format!("`{name}`, column {column}, row {row}: {value} is not from -1 to 1")
         })
     };
     let pixels: Vec<u8> = (0..AREA * count).map(pixel).collect::<Result<_, _>>()?;
-    let numbers = (0..count).map(|column| label(labels, column)).collect::<Result<_, _>>()?;
+    let numbers =
+        (0..count).map(|column| label(labels_name, labels, column)).collect::<Result<_, _>>()?;
     Ok(Split { images: Images::same(1, (SIDE, SIDE), pixels), labels: numbers })
 }
 
 /// The class of an image: the only row with 1.
-fn label(labels: &MatlabArray, column: usize) -> Result<u32, String> {
+fn label(name: &str, labels: &MatlabArray, column: usize) -> Result<u32, String> {
     let mut found = None;
     for class in 0..CLASSES {
         let value = labels.value(column * CLASSES + class);
@@ -88,12 +95,11 @@ fn label(labels: &MatlabArray, column: usize) -> Result<u32, String> {
             continue;
         }
         if value != 1.0 || found.is_some() {
-            let name = &labels.name;
             return Err(format!("`{name}`, column {column}, row {class}: {value} is no label"));
         }
         found = u32::try_from(class).ok();
     }
-    found.ok_or_else(|| format!("`{}`, column {column}: no row has 1", labels.name))
+    found.ok_or_else(|| format!("`{name}`, column {column}: no row has 1"))
 }
 
 /// A value from -1 to 1 as a byte, `round((value + 1) / 2 * 255)`.

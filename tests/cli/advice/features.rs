@@ -52,6 +52,35 @@ fn advice_about_columns_helps_when_it_is_followed() {
     let label = "say which is the label: `labels = \"{last}\"`";
     table("0,1,2\n0.5,1,0\n1.5,2,1\n", "").follow(RUN, label, add);
     table("x,y1,kind\n0.5,1,0\n1.5,2,1\n", "").follow(RUN, label, add);
+    let two = "a,b,class,label\n0.5,1,0,1\n1.5,2,1,0\n";
+    let both = "say which is the label, and which columns are features: `labels = \"{last}\"` and `features = {names}`";
+    table(two, "").follow(RUN, both, &[(format, "format = \"csv\"\n$0\n$1")]);
+    let leak = "`features = {names}` leaves it out; if it is a feature, name it there as well";
+    table(two, "labels = \"label\"").follow(RUN, leak, add);
+    let named = [(format, "format = \"csv\"\n$0"), ("\"b\"]", "\"b\", \"class\"]")];
+    table(two, "labels = \"label\"").follow(RUN, leak, &named);
+    let names: String = (0..21).map(|at| format!("f{at},")).collect();
+    let values = "0.5,".repeat(21);
+    let wide = format!("{names}class,label\n{values}0,1\n{values}1,0\n");
+    let alone = format!("{names}label\n{values}1\n{values}0\n");
+    let chosen = "format = \"csv\"\nlabels = \"label\"\nfeatures = [\"f0\", \"f1\"]";
+    for (lines, advice) in [
+        (
+            "",
+            "say which is the label, `labels = \"{last}\"`, and take the other ones out of the file or name the features in `features`",
+        ),
+        (
+            "labels = \"label\"",
+            "name the features in `features`, or take that column out of the file",
+        ),
+    ] {
+        let edits = [(lines, ""), (format, chosen)];
+        table(&wide, lines).follow(RUN, advice, &edits[usize::from(lines.is_empty())..]);
+        let scene = table(&wide, lines);
+        scene.advised(RUN, advice);
+        put(scene.root(), &text("d.csv", &alone));
+        scene.done(RUN, advice);
+    }
     let of = "its columns are {}";
     table(NAMED, "labels = \"kinds\"\nfeatures = [\"x\"]").follow(RUN, of, &[("kinds", "$2")]);
     table(PLAIN, "labels = \"kind\"").follow(

@@ -37,6 +37,12 @@ fn advice_about_lists_of_images_helps_when_it_is_followed() {
     fs::remove_file(scene.root().join("lists/notes.csv")).unwrap();
     scene.done(RUN, other);
 
+    let once = "an image has one label in a split: leave one of the lines out";
+    let scene = lists(&[("a.csv", "0.png,cat\n1.png,dog\n0.png,dog\n")]);
+    scene.advised(RUN, once);
+    put(&scene.root().join("lists"), &text("a.csv", two));
+    scene.done(RUN, once);
+
     let none = "expected a text file such as train_labels.txt with a line `name.png label` for each \
              image, beside the images or beside a folder `train` that holds them";
     let scene = lists(&[]);

@@ -80,8 +80,8 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     image::RgbImage::from_pixel(4, 9, image::Rgb([7; 3])).save(tall).unwrap();
     of_shapes.follow(
         RUN,
-        "add `center_crop = 224` to take the middle of each",
-        &[("input = \"d\"", "input = \"d\"\n$0"), ("224", "4")],
+        "add `center_crop = {side}` to take the middle of each",
+        &[("input = \"d\"", "input = \"d\"\n$0")],
     );
     let larger = "make the images larger before, as `resize = { shorter = 256 }` does";
     // Found while it runs, where the sizes are those of files, or before.
@@ -103,9 +103,13 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
     );
     with_splits(&["test"], &normalize("mean = \"auto\"")).follow(
         RUN,
-        "give a number for all channels: `{key} = 0.5`",
-        &[("mean = \"auto\"", "$0\nstd = 0.5")],
+        "name the split that is measured: `statistics = \"{first}\"`; there are {}",
+        &[("mean = \"auto\"", "mean = \"auto\"\n$0")],
     );
+    let unused = normalize("mean = 0.5\nstatistics = \"train\"");
+    let unused_advice = "add `mean = \"auto\"` and `std = \"auto\"`, or leave `statistics` out";
+    scene(&FOUR, &unused).follow(CHECK, unused_advice, &[("mean = 0.5", "$0\n$1")]);
+    scene(&FOUR, &unused).follow(CHECK, unused_advice, &[("statistics = \"train\"\n", "")]);
     let gray = scene(&[], &normalize("std = \"auto\""));
     for class in ["cat", "dog"] {
         let folder = gray.root().join("photos").join(class);
@@ -125,7 +129,10 @@ fn advice_of_a_normalization_helps_when_it_is_followed() {
         ("[stages.n]", "[stages.s]\nkind = \"split\"\ninput = \"d\"\nper_class = 2\n\n[stages.n]"),
         &[],
     );
-    known.done(&["check", "p.toml"], "give a number for all channels: `{key} = 0.5`");
+    known.done(
+        &["check", "p.toml"],
+        "name the split that is measured: `statistics = \"{first}\"`; there are {}",
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::table::{FeatureFile, FeatureNames, FeatureTable, Marks};
 use crate::bytes::Bytes;
 use crate::data::error::DataError;
 use crate::data::npy::AnyArray;
-use crate::data::readers::matlab::{self, MatlabArray};
+use crate::data::readers::matlab::{self, MatlabArray, Numbers};
 use crate::data::readers::names::{Says, says};
 use crate::data::readers::split_word;
 use crate::system;
@@ -49,8 +49,8 @@ enum Held {
     Npz { member: String },
     /// A tensor.
     Tensor,
-    /// In memory already.
-    Matlab(MatlabArray),
+    /// In memory already; or what it is instead of an array of numbers, which matters only if it is asked for.
+    Matlab(Result<MatlabArray, String>),
 }
 
 /// The values of an array.
@@ -169,8 +169,10 @@ fn list(
         }
         FeatureFile::Mat => {
             let bytes = fs::read(file).map_err(|error| DataError::io(file, error))?;
-            for array in matlab::read(&bytes).map_err(malformed)? {
-                add(array.name.clone(), Held::Matlab(array), of_file);
+            // What has no name is MATLAB's own record of its objects.
+            let variables = matlab::read(&bytes).map_err(malformed)?.into_iter();
+            for variable in variables.filter(|it| !it.name.is_empty()) {
+                add(variable.name, Held::Matlab(variable.array), of_file);
             }
         }
         FeatureFile::Csv => unreachable!("a table has columns and no arrays"),
@@ -259,17 +261,29 @@ impl NamedArray {
         };
         let width = sides.iter().try_fold(1_usize, |width, side| width.checked_mul(*side));
         let width = width.unwrap_or_default();
-        if sides.is_empty() || width == 0 || *rows == 0 {
+        if *rows == 0 {
+            return Err(self.malformed(format!("it has the shape {shape:?}, which is no row")));
+        }
+        if sides.is_empty() || width == 0 {
             return Err(self.malformed(format!("it has the shape {shape:?}, not [N, D]")));
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
-            reason = "networks see single precision; what is too large becomes infinite, which is refused"
+            reason = "networks see single precision; what is too large was refused"
         )]
         let values = match values {
             Values::Singles(values) => values,
-            Values::Doubles(values) => values.into_iter().map(|it| it as f32).collect(),
+            Values::Doubles(values) => {
+                let is_beyond = |it: &f64| it.is_finite() && !(*it as f32).is_finite();
+                if let Some(at) = values.iter().position(is_beyond) {
+                    let (row, column, value) = (at / width, at % width, values[at]);
+                    return Err(self.malformed(format!(
+                        "row {row}, feature {column} (from 0) is {value:e}, which single precision does not hold"
+                    )));
+                }
+                values.into_iter().map(|it| it as f32).collect()
+            }
             Values::Integers(values) => values.into_iter().map(|it| it as f32).collect(),
             Values::Texts(_) => return Err(self.malformed("it holds texts, not features")),
         };
@@ -326,32 +340,38 @@ impl NamedArray {
                         Values::Singles(numbers(data, |it| bf16::from_le_bytes(it).into()))
                     }
                     Dtype::F64 => Values::Doubles(numbers(data, f64::from_le_bytes)),
-                    Dtype::U8 => Values::Integers(data.iter().map(|it| i64::from(*it)).collect()),
-                    Dtype::I32 => {
-                        Values::Integers(numbers(data, |it| i32::from_le_bytes(it).into()))
-                    }
-                    Dtype::U32 => {
-                        Values::Integers(numbers(data, |it| u32::from_le_bytes(it).into()))
-                    }
-                    Dtype::I64 => Values::Integers(numbers(data, i64::from_le_bytes)),
-                    other => {
-                        return Err(self.malformed(format!(
-                            "it is {other:?}; what is read are F16, BF16, F32, F64, U8, I32, U32 and I64"
-                        )));
-                    }
+                    other => Values::Integers(self.whole(data, other)?),
                 };
                 Ok((view.shape().to_vec(), values))
             }
             Held::Matlab(array) => {
-                let &[rows, width] = array.dimensions.as_slice() else {
-                    let sides = &array.dimensions;
-                    return Err(self.malformed(format!("it has the dimensions {sides:?}, not two")));
+                let array = array.as_ref().map_err(|reason| self.malformed(reason))?;
+                let values = match array.rows().map_err(|reason| self.malformed(reason))? {
+                    Numbers::Whole(values) => Values::Integers(values),
+                    Numbers::Real(values) => Values::Doubles(values),
                 };
-                // MATLAB has columns one after the other.
-                let value = |at: usize| array.value(at % width * rows + at / width);
-                Ok((vec![rows, width], Values::Doubles((0..rows * width).map(value).collect())))
+                Ok((array.dimensions.clone(), values))
             }
         }
+    }
+
+    /// The numbers of a tensor without fractions.
+    fn whole(&self, data: &[u8], kind: Dtype) -> Result<Vec<i64>, DataError> {
+        Ok(match kind {
+            Dtype::BOOL => numbers(data, |[it]| i64::from(it != 0)),
+            Dtype::I8 => numbers(data, |it| i8::from_le_bytes(it).into()),
+            Dtype::U8 => numbers(data, |it| u8::from_le_bytes(it).into()),
+            Dtype::I16 => numbers(data, |it| i16::from_le_bytes(it).into()),
+            Dtype::U16 => numbers(data, |it| u16::from_le_bytes(it).into()),
+            Dtype::I32 => numbers(data, |it| i32::from_le_bytes(it).into()),
+            Dtype::U32 => numbers(data, |it| u32::from_le_bytes(it).into()),
+            Dtype::I64 => numbers(data, i64::from_le_bytes),
+            other => {
+                return Err(self.malformed(format!(
+                    "it is {other:?}; what is read are BOOL, F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16 and U32"
+                )));
+            }
+        })
     }
 
     fn of_numpy(&self, bytes: &Bytes) -> Result<(Vec<usize>, Values), DataError> {
@@ -372,4 +392,70 @@ impl NamedArray {
 /// Numbers of `N` bytes each.
 fn numbers<const N: usize, T>(data: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks().0.iter().map(|bytes| number(*bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::{TensorView, serialize_to_file};
+
+    use super::*;
+    use crate::data::npy::{self, NumberKind};
+
+    fn read_in(folder: &Path, kind: FeatureFile) -> Result<FeatureTable, DataError> {
+        let files: Vec<PathBuf> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let tables = read(folder, &files, kind, &FeatureNames::default())?;
+        Ok(tables.into_values().next().unwrap())
+    }
+
+    #[test]
+    fn labels_are_whole_numbers_of_any_width_in_tensors_and_arrays() {
+        let features = [0.5_f32, 1.5].map(f32::to_le_bytes).concat();
+        for (tensor, array, size) in [
+            (Dtype::BOOL, NumberKind::Bool, 1),
+            (Dtype::I8, NumberKind::I8, 1),
+            (Dtype::U8, NumberKind::U8, 1),
+            (Dtype::I16, NumberKind::I16, 2),
+            (Dtype::U16, NumberKind::U16, 2),
+            (Dtype::I32, NumberKind::I32, 4),
+            (Dtype::U32, NumberKind::U32, 4),
+            (Dtype::I64, NumberKind::I64, 8),
+        ] {
+            let labels = [vec![1], vec![0; 2 * size - 1]].concat();
+            let folder = tempfile::tempdir().unwrap();
+            let tensors = [
+                ("X", TensorView::new(Dtype::F32, vec![2, 1], &features).unwrap()),
+                ("y", TensorView::new(tensor, vec![2], &labels).unwrap()),
+            ];
+            serialize_to_file(tensors, None, &folder.path().join("d.safetensors")).unwrap();
+            let table = read_in(folder.path(), FeatureFile::Safetensors).unwrap();
+            assert_eq!(table.labels, Marks::Numbers(vec![1, 0]), "{tensor:?}");
+            let folder = tempfile::tempdir().unwrap();
+            npy::write(&folder.path().join("X.npy"), NumberKind::F32, &[2, 1], &features).unwrap();
+            npy::write(&folder.path().join("y.npy"), array, &[2], &labels).unwrap();
+            let table = read_in(folder.path(), FeatureFile::Npy).unwrap();
+            assert_eq!(table.labels, Marks::Numbers(vec![1, 0]), "{array:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_single_precision_and_an_array_without_rows_are_named() {
+        let reason = |shape: &[usize], values: &[f64]| {
+            let folder = tempfile::tempdir().unwrap();
+            let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+            npy::write(&folder.path().join("X.npy"), NumberKind::F64, shape, &bytes).unwrap();
+            npy::write(&folder.path().join("y.npy"), NumberKind::U8, &[2], &[0, 1]).unwrap();
+            read_in(folder.path(), FeatureFile::Npy).unwrap_err().to_string()
+        };
+        let beyond = reason(&[2, 2], &[1.0, 2.0, 3.0, -1e300]);
+        assert!(
+            beyond.ends_with(
+                "`X`: row 1, feature 1 (from 0) is -1e300, which single precision does not hold"
+            ),
+            "{beyond}"
+        );
+        let empty = reason(&[0, 8], &[]);
+        assert!(empty.ends_with("`X`: it has the shape [0, 8], which is no row"), "{empty}");
+        assert!(reason(&[2], &[1.0, 2.0]).ends_with("[2], not [N, D]"));
+    }
 }

@@ -64,6 +64,14 @@ pub(super) fn read(
         return Err(DataError::malformed(file, "the file is UTF-16; save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let (comments, bytes) = without_comments(bytes);
+    if comments > 0 {
+        let what = match comments {
+            1 => "line 1 is a comment and is left out".to_owned(),
+            several => format!("the first {several} lines are comments and are left out"),
+        };
+        watch.progress.note(&format!("{}: {what}", file.display()));
+    }
     // `numpy.savetxt` writes the names behind a hash.
     let (bytes, is_header) = match bytes.strip_prefix(b"#") {
         Some(rest) => (rest.trim_ascii_start(), true),
@@ -72,6 +80,7 @@ pub(super) fn read(
     let mut table = TableReader { file, names, is_header, places: None, found: Found::default() };
     let mut line = 0;
     let result = lines(bytes, |number, values| {
+        let number = number + comments;
         line = number;
         if table.found.rows.is_multiple_of(TOGETHER) {
             watch.check()?;
@@ -80,6 +89,38 @@ pub(super) fn read(
     });
     result?;
     table.finish(watch)
+}
+
+/// How many lines a table begins with that hold neither values nor names of columns, and what comes after them. A line behind
+/// a hash has names where it has as many words as the next one has values.
+fn without_comments(bytes: &[u8]) -> (usize, &[u8]) {
+    let mut rest = bytes;
+    for comments in 0.. {
+        let Some(line) = rest.strip_prefix(b"#") else { return (comments, rest) };
+        let end = line.iter().position(|byte| *byte == b'\n').unwrap_or(line.len());
+        let (line, after) = line.split_at(end);
+        let after = after.strip_prefix(b"\n").unwrap_or(after);
+        let mut next = after.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let Some(next) = next.find(|it| !it.is_empty()) else { return (comments, rest) };
+        let separator = separator(next);
+        if !next.starts_with(b"#") && count(line.trim_ascii(), separator) == count(next, separator)
+        {
+            return (comments, rest);
+        }
+        rest = after;
+    }
+    unreachable!("a file has an end")
+}
+
+/// The number of values in a line that has no white space around them.
+fn count(line: &[u8], separator: Separator) -> usize {
+    match separator {
+        Separator::Spaces => {
+            line.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty()).count()
+        }
+        Separator::Byte(byte) if line.contains(&b'"') => quoted(line, byte).len(),
+        Separator::Byte(byte) => line.split(|it| *it == byte).count(),
+    }
 }
 
 /// That a line is not as it should be.
@@ -174,6 +215,21 @@ struct TableReader<'a> {
     found: Found,
 }
 
+/// Whether a column has no name, or the one that pandas makes up for such a column.
+fn is_unnamed(text: &str) -> bool {
+    text.is_empty() || text == "Unnamed: 0"
+}
+
+/// The names of these columns as an array of TOML's; `None` where they are none or too many to be read.
+fn listed(texts: &[String], columns: &[usize]) -> Option<String> {
+    const MOST: usize = 20;
+    let is_short = !columns.is_empty() && columns.len() <= MOST;
+    is_short.then(|| {
+        toml::Value::from(columns.iter().map(|at| texts[*at].clone()).collect::<Vec<_>>())
+            .to_string()
+    })
+}
+
 impl TableReader<'_> {
     fn at(&self, line: usize, reason: impl std::fmt::Display) -> DataError {
         refused(self.file, line, reason)
@@ -259,20 +315,18 @@ impl TableReader<'_> {
         let label = match &self.names.labels {
             Some(name) => place(name)?,
             None => {
-                let called: Vec<usize> =
-                    (0..texts.len()).filter(|at| is_label(&plain(texts[*at].as_bytes()))).collect();
+                let called = self.called_labels(&texts);
                 match called[..] {
                     [only] => only,
-                    _ => {
-                        let what =
-                            if called.is_empty() { "no column is" } else { "several columns are" };
+                    [] => {
                         let last = texts.last().map_or("NAME", String::as_str);
-                        let error = self
-                            .at(line, format!("{what} called as labels usually are: {}", shown()));
+                        let what = "no column is called as labels usually are";
+                        let error = self.at(line, format!("{what}: {}", shown()));
                         return Err(
                             error.advise(format!("say which is the label: `labels = \"{last}\"`"))
                         );
                     }
+                    [.., last] => return Err(self.several_labels(&texts, &called, last, line)),
                 }
             }
         };
@@ -280,9 +334,11 @@ impl TableReader<'_> {
         let is_other = |at: &usize| *at != label && Some(*at) != group;
         let (mut features, mut row_numbers) = (Vec::new(), None);
         if self.names.features.is_empty() {
+            let others: Vec<usize> = (0..texts.len()).filter(is_other).collect();
+            self.refuse_labels_as_features(&texts, &others, line)?;
             for at in (0..texts.len()).filter(is_other) {
                 // pandas writes the numbers of the rows in front, without a name.
-                match texts[at].is_empty() || texts[at] == "Unnamed: 0" {
+                match is_unnamed(&texts[at]) {
                     true if row_numbers.is_none() => row_numbers = Some(at),
                     true => return Err(self.at(line, "two columns have no name")),
                     false => features.push(at),
@@ -306,6 +362,75 @@ impl TableReader<'_> {
         }
         let width = texts.len();
         Ok(Places { features, label, group, row_numbers, width, names: Some(texts) })
+    }
+
+    /// The columns that are called as labels usually are, but for those that the user says are something else.
+    fn called_labels(&self, texts: &[String]) -> Vec<usize> {
+        let FeatureNames { features, groups, .. } = self.names;
+        let is_free = |text: &String| !features.contains(text) && groups.as_ref() != Some(text);
+        let called = texts.iter().enumerate().filter(|(_, text)| is_free(text));
+        called.filter(|(_, text)| is_label(&plain(text.as_bytes()))).map(|(at, _)| at).collect()
+    }
+
+    /// Fails where one of `columns`, which would all be features, is called as labels usually are.
+    fn refuse_labels_as_features(
+        &self,
+        texts: &[String],
+        columns: &[usize],
+        line: usize,
+    ) -> Result<(), DataError> {
+        let is_label = |at: &usize| is_label(&plain(texts[*at].as_bytes()));
+        let Some(at) = columns.iter().copied().find(is_label) else { return Ok(()) };
+        let error = self.at(
+            line,
+            format!(
+                "the column `{}` is called as labels usually are, and would be a feature",
+                texts[at]
+            ),
+        );
+        let is_feature = |at: &usize| !is_label(at) && !is_unnamed(&texts[*at]);
+        let others: Vec<usize> = columns.iter().copied().filter(is_feature).collect();
+        Err(match listed(texts, &others) {
+            Some(names) => error.advise(format!(
+                "`features = {names}` leaves it out; if it is a feature, name it there as well"
+            )),
+            None => {
+                error.advise("name the features in `features`, or take that column out of the file")
+            }
+        })
+    }
+
+    /// That several columns may be the label, of which `called` are called so. The others would be features that tell it.
+    fn several_labels(
+        &self,
+        texts: &[String],
+        called: &[usize],
+        last: usize,
+        line: usize,
+    ) -> DataError {
+        let shown: Vec<String> = called.iter().map(|at| format!("`{}`", texts[*at])).collect();
+        let reason =
+            format!("several columns are called as labels usually are: {}", shown.join(", "));
+        let last = &texts[last];
+        if !self.names.features.is_empty() {
+            let error = self.at(line, reason);
+            return error.advise(format!("say which is the label: `labels = \"{last}\"`"));
+        }
+        let group = self.names.groups.as_ref();
+        let is_feature = |at: &usize| {
+            let text = &texts[*at];
+            !called.contains(at) && Some(text) != group && !is_unnamed(text)
+        };
+        let features: Vec<usize> = (0..texts.len()).filter(is_feature).collect();
+        let error = self.at(line, reason);
+        match listed(texts, &features) {
+            Some(names) => error.advise(format!(
+                "say which is the label, and which columns are features: `labels = \"{last}\"` and `features = {names}`"
+            )),
+            None => error.advise(format!(
+                "say which is the label, `labels = \"{last}\"`, and take the other ones out of the file or name the features in `features`"
+            )),
+        }
     }
 
     /// A line of numbers with its label.
@@ -518,7 +643,14 @@ mod tests {
             of("a,b,kind\n1,2,x\n")
                 .starts_with("line 1: no column is called as labels usually are")
         );
-        assert!(of("a,class,label\n1,2,x\n").starts_with("line 1: several columns are called"));
+        assert_eq!(
+            of("a,class,label\n1,2,x\n"),
+            "line 1: several columns are called as labels usually are: `class`, `label`"
+        );
+        assert_eq!(
+            reason("a,class,label\n1,2,x\n", ["", "label", ""]),
+            "line 1: the column `class` is called as labels usually are, and would be a feature"
+        );
         assert!(of("0,1,2\n1,2,0\n").starts_with("line 1: 0, 1, 2, ...: numbers of columns"));
         assert_eq!(of("1,2,0\n1,\"2,0\n"), "line 2: a quote is opened and not closed");
         assert!(
@@ -539,6 +671,45 @@ mod tests {
             named(["b", "b", ""]),
             "line 1: `b` is named as a feature and as a label or group"
         );
+    }
+
+    #[test]
+    fn a_second_column_that_may_be_the_label_is_a_feature_only_where_it_is_named() {
+        let text = "x,y,label\n0.5,1,cat\n";
+        assert!(try_read(text, ["", "label", ""]).is_err());
+        assert_eq!(found(text, ["x y", "label", ""]).1, [0.5, 1.0]);
+        assert_eq!(found(text, ["x", "label", ""]).1, [0.5]);
+        // What the user says is a feature is no label, so that one is left.
+        assert_eq!(found(text, ["x y", "", ""]).1, [0.5, 1.0]);
+        let both = try_read("x,class,label\n1,0,0\n", ["x", "", ""]).unwrap_err();
+        assert_eq!(both.help(), ["say which is the label: `labels = \"label\"`"]);
+        let pandas = try_read(",x,class,label\n0,1,0,0\n", USUAL).unwrap_err();
+        assert!(pandas.help()[0].ends_with("`features = [\"x\"]`"), "{pandas:?}");
+        // A group may be called like a label.
+        assert_eq!(found("x,class,label\n0.5,a,cat\n", ["", "label", "class"]).1, [0.5]);
+        // More columns than a line of advice can name.
+        let wide: String = (0..30).map(|at| format!("f{at},")).collect();
+        let row = "0,".repeat(30);
+        let error = try_read(&format!("{wide}class,label\n{row}1,x\n"), USUAL).unwrap_err();
+        assert!(error.help()[0].contains("take the other ones out"), "{error:?}");
+        let error = try_read(&format!("{wide}class,label\n{row}1,x\n"), ["", "label", ""]);
+        assert!(error.unwrap_err().help()[0].starts_with("name the features in `features`"));
+    }
+
+    #[test]
+    fn a_line_behind_a_hash_is_names_only_where_it_has_as_many_words_as_there_are_values() {
+        let expected = (2, vec![0.5, 1.0], Marks::Words(vec!["cat".into()]));
+        for text in [
+            "# made by me\na,b,label\n0.5,1,cat\n",
+            "# made by me, and by you\n#\n# on Monday\r\na,b,label\r\n0.5,1,cat\r\n",
+            "# made by hand\n0.5,1,cat\n",
+            "# two features\n# a b label\n0.5 1 cat\n",
+        ] {
+            assert_eq!(found(text, USUAL), expected, "{text:?}");
+        }
+        // Lines are counted as an editor counts them.
+        assert!(reason("# made by me\na,label\nx,0\n", USUAL).starts_with("line 3: column 1"));
+        assert_eq!(reason("# made by me\n", USUAL).split(':').next(), Some("line 1"));
     }
 
     #[test]
