@@ -36,6 +36,8 @@ pub struct RunScores<'a> {
     pub axes: Vec<String>,
     /// The keys that take the domains of a pair. The pair is one of the labels of a trial.
     pub domains: Option<PairKeys>,
+    /// How many pairs the file names. After `--set`, trials may be of fewer.
+    pub all_pairs: Option<usize>,
     /// Whether the run is a sweep.
     pub sweep: bool,
     /// Whether target labels selected the trials.
@@ -52,6 +54,13 @@ pub struct RunScores<'a> {
     pub models: Vec<RankedModel>,
     /// Why models are not among them whose training left a CSV that cannot be read; one sentence each.
     pub unread: Vec<String>,
+}
+
+/// How many pairs `[sweep.pairs]` of a pipeline names.
+fn all_pairs(pipeline: &toml::Table) -> Option<usize> {
+    let pairs = pipeline.get("sweep")?.get("pairs")?;
+    let count = |key: &str| Some(pairs.get(key)?.as_array()?.len());
+    count("list").or_else(|| count("of").map(|of| of * (of - 1)))
 }
 
 impl<'a> RunScores<'a> {
@@ -79,6 +88,7 @@ impl<'a> RunScores<'a> {
             stages: &run.record.trials,
             axes: run.axes.clone(),
             domains,
+            all_pairs: all_pairs(&run.pipeline),
             sweep: run.is_sweep(),
             oracle: run.is_oracle(),
             selection: run.record.selection.as_ref().map(ToString::to_string),

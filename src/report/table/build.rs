@@ -325,10 +325,14 @@ pub(super) fn mark_best(table: &mut ResultTable, best: Option<Best>) {
 
 /// Puts published numbers into their cells, but for those of [`not_gone_through`]. Citations are numbered in the order of first
 /// use.
-pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result<(), TableError> {
+pub(super) fn put_published(
+    table: &mut ResultTable,
+    spec: &TableSpec,
+    all_pairs: Option<usize>,
+) -> Result<(), TableError> {
     let mut cites: IndexSet<&str> = IndexSet::new();
     for (at, one) in spec.published.iter().enumerate() {
-        if not_gone_through(table, spec, one) {
+        if not_gone_through(table, (spec, all_pairs), one) {
             continue;
         }
         let row = table.row(&format!("table.published.{at}.row"), &one.row)?;
@@ -346,19 +350,24 @@ pub(super) fn put_published(table: &mut ResultTable, spec: &TableSpec) -> Result
 }
 
 /// Whether a published number is of a row or column of an axis that this sweep did not go through, as after `--set`; or
-/// an average over columns of which some are none of this table.
+/// an average over columns of which some are none of this table, or over `all_pairs` where the table has other ones.
 pub(super) fn not_gone_through(
     table: &ResultTable,
-    spec: &TableSpec,
+    (spec, all_pairs): (&TableSpec, Option<usize>),
     one: &table_spec::Published,
 ) -> bool {
     let swept = |axis: &String| !FACTS.contains(&axis.as_str());
     let is_column = |name: &str| table.columns.iter().any(|it| it.name == name);
     let of_average = || spec.average && one.column == AVERAGE;
+    let is_of_fewer = || {
+        let columns = table.columns.iter().filter(|it| it.kind == ColumnKind::Scores).count();
+        spec.columns.0 == [PAIR] && all_pairs.is_some_and(|all| all != columns)
+    };
     swept(&spec.rows) && table.rows.iter().all(|row| row.name != one.row)
         || spec.columns.0.iter().any(swept)
             && (!is_column(&one.column)
-                || of_average() && !spec.published.iter().all(|it| is_column(&it.column)))
+                || of_average()
+                    && (is_of_fewer() || !spec.published.iter().all(|it| is_column(&it.column))))
 }
 
 /// Checks that no two columns look alike.

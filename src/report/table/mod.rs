@@ -72,7 +72,7 @@ impl ResultTable {
         }
         build::columns_differ(&table)?;
         build::mark_best(&mut table, spec.best);
-        build::put_published(&mut table, spec)?;
+        build::put_published(&mut table, spec, scores.all_pairs)?;
         table.notes = notes::of(&table, spec, scores);
         Ok(table)
     }

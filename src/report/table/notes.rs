@@ -59,7 +59,7 @@ pub(super) fn of(table: &ResultTable, spec: &TableSpec, scores: &RunScores) -> V
     notes.extend(target_labels(table));
     notes.extend(partial(table));
     notes.extend(shared(table, scores));
-    let elsewhere = |one: &&Published| not_gone_through(table, spec, one);
+    let elsewhere = |one: &&Published| not_gone_through(table, (spec, scores.all_pairs), one);
     match spec.published.iter().filter(elsewhere).count() {
         0 => {}
         count => notes.push(plain(format!(

@@ -579,6 +579,14 @@ fn a_published_average_of_other_columns_than_those_of_the_table_is_left_out() {
     };
     assert_eq!(of(&["amazon → webcam", "webcam → amazon", "average"]), (true, false));
     assert_eq!(of(&["amazon → webcam", "dslr → amazon", "average"]), (false, true));
+    // The file names more pairs than the trials are of.
+    let spec = TableSpec { published: vec![published("average")], ..pair_spec() };
+    for (all_pairs, shown) in [(Some(6), false), (Some(2), true), (None, true)] {
+        let scores = RunScores { all_pairs, ..of_pairs(seesaw) };
+        let table = ResultTable::new(&spec, &scores).unwrap();
+        let cell = table.cell("dann", "average").unwrap();
+        assert_eq!(cell.published.is_some(), shown, "{all_pairs:?}");
+    }
 }
 
 #[test]
