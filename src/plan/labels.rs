@@ -69,6 +69,9 @@ const TARGET_SCORES: &str = "target_scores";
 /// The key of the images that these are of.
 const SCORED: &str = "target_scores.on";
 
+/// The key of the images that a training adapts to.
+const ADAPTED: &str = "method.target";
+
 /// The keys of what a training validates on that is of a target. Notes where such labels would decide something.
 fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnostic>) -> Vec<String> {
     let is_of_target = |input: &Reference| {
@@ -81,12 +84,18 @@ fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnosti
         let labelled = at(TRAIN).filter(|it| lineage.pseudo_labels(&it.stage).is_none());
         labelled.is_some_and(is_of_target)
     };
+    // A score that enters no decision of the training is about the domain that it is of.
     let is_scored = |input: &Reference| {
         let split = input.split.as_deref().unwrap_or_default();
-        lineage.is_of_domain(&stage.name, SCORED, &input.stage, split)
+        let is_of = |key: &str| lineage.is_of_domain(&stage.name, key, &input.stage, split);
+        is_of(SCORED) || is_of(ADAPTED)
+    };
+    let sees = |key: &str, input: &Reference| match key {
+        TARGET_SCORES => is_scored(input),
+        _ => is_of_target(input),
     };
     if let (Some(first), Some(key)) = (at(VALIDATE), goes_by_validation(stage))
-        && (is_of_target(first) || key == TARGET_SCORES && is_scored(first))
+        && sees(key, first)
         && !learns_them()
     {
         let message = format!("`{key}` would go by labels of the target domain");

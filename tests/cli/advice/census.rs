@@ -11,6 +11,11 @@ use super::{mistakes, source_text::SourceText};
 /// Advice that tests elsewhere follow: the text as it is in `src`, and the name of a test.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
+        "is one run of a file whose tables are of the trials of its sweep, which `runner sweep` carries out; its scores are in \
+                 `scores.csv`",
+        "a_plain_run_says_that_its_tables_are_of_the_trials_of_a_sweep",
+    ),
+    (
         "put another sign between them, or sweep the key that has the text",
         "text_with_dollars_comes_back_from_what_is_shown_of_a_sweep",
     ),
