@@ -115,8 +115,8 @@ impl<'a> Lineage<'a> {
         let behind = self.behind(stage, |_, _| true);
         let adapts = behind.iter().any(|it| self.targets(it).next().is_some());
         let all = self.stages.iter().map(|it| it.0);
-        let (own, others): (Vec<&str>, Vec<&str>) = all.partition(|it| *it == stage);
-        let mut concerned = own.into_iter().chain(others);
+        // The stage itself is named first.
+        let mut concerned = all.clone().filter(|it| *it == stage).chain(all);
         concerned.find(|it| (!adapts || behind.contains(it)) && self.hides(it, images, split))
     }
 

@@ -181,8 +181,5 @@ fn described(plan: &Plan, task: NodeIndex, products: &[Foreseen]) -> Described {
 
 fn diagnostic(problem: Problem, planned: &PlannedStage, pipeline: &Pipeline) -> Diagnostic {
     let place = pipeline.place(&planned.name, &problem.key);
-    let label = format!("in stage `{}`, by the data that are there", planned.name);
-    let mut diagnostic = Diagnostic::at(place, problem.message, label);
-    diagnostic.help.extend(problem.help);
-    diagnostic
+    problem.placed(place, format!("in stage `{}`, by the data that are there", planned.name))
 }

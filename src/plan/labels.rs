@@ -75,8 +75,7 @@ const ADAPTED: &str = "method.target";
 /// The keys of what a training validates on that is of a target. Notes where such labels would decide something.
 fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnostic>) -> Vec<String> {
     let is_of_target = |input: &Reference| {
-        let split = input.split.as_deref().unwrap_or_default();
-        lineage.hidden_from(&stage.name, &input.stage, split).is_some()
+        lineage.hidden_from(&stage.name, &input.stage, split_of(input)).is_some()
     };
     let at = |key: &str| stage.inputs.iter().find(|it| it.key == key);
     // Of a model that learns from labels of the target, an upper bound, everybody knows that it saw them.
@@ -86,8 +85,8 @@ fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnosti
     };
     // A score that enters no decision of the training is about the domain that it is of.
     let is_scored = |input: &Reference| {
-        let split = input.split.as_deref().unwrap_or_default();
-        let is_of = |key: &str| lineage.is_of_domain(&stage.name, key, &input.stage, split);
+        let is_of =
+            |key: &str| lineage.is_of_domain(&stage.name, key, &input.stage, split_of(input));
         is_of(SCORED) || is_of(ADAPTED)
     };
     let sees = |key: &str, input: &Reference| match key {
@@ -108,6 +107,10 @@ fn oracles(stage: &PlannedStage, lineage: &Lineage, problems: &mut Vec<Diagnosti
     let validated = |it: &&Reference| it.key == VALIDATE || TrainingSplit::is_recorded(&it.key);
     let marked = stage.inputs.iter().filter(validated).filter(|it| is_of_target(it));
     marked.map(|it| it.key.clone()).collect()
+}
+
+fn split_of(input: &Reference) -> &str {
+    input.split.as_deref().unwrap_or_default()
 }
 
 /// A setting by which validation decides something, or enters a score that is said to need no labels of the target.

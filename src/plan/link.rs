@@ -164,11 +164,8 @@ fn describe(
     }
     let fits = Noted::none_in(&problems[before..]);
     let told = |problem: Problem| {
-        let label = format!("in stage `{}`", draft.name);
         let span = place(draft.entry, &problem.key);
-        let mut diagnostic = Diagnostic::at(span, problem.message, label);
-        diagnostic.help.extend(problem.help);
-        diagnostic
+        problem.placed(span, format!("in stage `{}`", draft.name))
     };
     let read = draft.stage.as_ref().map_err(|noted| *noted)?;
     read.stage

@@ -35,10 +35,7 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Pipeline, Report> {
 /// # Errors
 /// Every problem of the file.
 pub fn shown(path: &Path, sets: &[String]) -> Result<toml::Table, Report> {
-    let file = PipelineFile::open(path, sets)?;
-    let Resolution { pipeline, whole, problems } =
-        resolve(path, &file.sources, (&file.root, &[]), KINDS, false);
-    pipeline.map(|_| whole).map_err(|_| report(path, file.sources, problems))
+    PipelineFile::open(path, sets)?.single(path, KINDS).map(|single| single.whole)
 }
 
 pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<Pipeline, Report> {
@@ -48,8 +45,15 @@ pub(super) fn load_with(path: &Path, sets: &[String], kinds: &[Kind]) -> Result<
 impl PipelineFile {
     /// The pipeline, its sweep left alone.
     pub fn pipeline(self, path: &Path, kinds: &[Kind]) -> Result<Pipeline, Report> {
-        let resolved = resolve(path, &self.sources, (&self.root, &[]), kinds, false);
-        resolved.pipeline.map_err(|_| report(path, self.sources, resolved.problems))
+        self.single(path, kinds).map(|single| single.pipeline)
+    }
+
+    /// The same with its whole resolved form.
+    fn single(self, path: &Path, kinds: &[Kind]) -> Result<Single, Report> {
+        let Resolution { pipeline, whole, problems } =
+            resolve(path, &self.sources, (&self.root, &[]), kinds, false);
+        let pipeline = pipeline.map_err(|_| report(path, self.sources, problems))?;
+        Ok(Single { pipeline, whole })
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::source::Span;
 use crate::config::{Diagnostic, Keys, Noted, Reference};
 use crate::data::fetch::Fetcher;
 use crate::data::outside::Known;
@@ -265,6 +266,13 @@ impl Problem {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
+    }
+
+    /// The same for people, at its place in the pipeline file; `label` is printed under the place.
+    pub fn placed(self, place: Span, label: String) -> Diagnostic {
+        let mut diagnostic = Diagnostic::at(place, self.message, label);
+        diagnostic.help = self.help;
+        diagnostic
     }
 }
 
